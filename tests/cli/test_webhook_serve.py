@@ -19,6 +19,7 @@ import pytest
 
 from akool_async.sandbox import FakeClock, Fault, Sandbox
 from tests.cli.conftest import Book, Command, GiveUp
+from tests.storage.server import free_ports
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -103,8 +104,7 @@ def test_a_run_before_the_receiver_sends_its_tokens_and_its_doubt_is_settled_lat
 ) -> None:
     vendor = serve(clock=FakeClock(time.time()))
     vendor.faults.add(Fault(on="create", kind="reset_after", acted=True))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = next(free_ports())  # that no connection of another program gets meanwhile
 
     def is_in_doubt(_: object) -> bool:
         with closing(sqlite3.connect(book.path)) as journal:

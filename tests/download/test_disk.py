@@ -128,7 +128,7 @@ async def test_a_batch_on_a_full_disk_pays_no_more_and_saves_all_later(small_dis
         AkoolClient(api_key="sandbox-test-key", host=server.base_url, retry=QUICK, schedule=OFTEN) as client,
         open_journal(":memory:") as journal,
     ):
-        options = {"journal": journal, "download_to": small_disk, "max_in_flight": 1}
+        options = {"journal": journal, "download_to": small_disk, "max_in_flight": 1, "max_downloads": 1}
         with anyio.fail_after(200):
             async with open_batch(client, requests, **options) as batch:
                 full = [outcome async for outcome in batch]
