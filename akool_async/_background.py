@@ -42,7 +42,7 @@ class BackgroundTasks:
         await self._host.__aenter__()
         try:
             await self._host.start(self._run)
-            # A caller that is cancelled just now is not told by that: the group may have ended already.
+            # That may return although the caller is cancelled just now, and the group has ended already.
             await checkpoint_if_cancelled()
         except BaseException:  # a cancelled caller leaves no group open
             await self._host.__aexit__(None, None, None)
