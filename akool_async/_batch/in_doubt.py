@@ -50,13 +50,15 @@ class Mismatch(enum.Enum):
     NAMED_TWICE = "it was named for another entry, too."
     OTHER_ENTRY = "it belongs to another entry."
     OTHER_TIME = "it was not made when the entry was sent, by the clock of this machine then."
+    EARLIER_POST = "the answer to an earlier call named it."
     NOT_RECORDED = "the journal does not take it:"
 
     @property
     def is_proof(self) -> bool:
         """Whether the job is surely not the entry's: without that, paying again might pay twice."""
         # The clock may have been wrong when the entry was sent.
-        return self not in (Mismatch.NOT_ASKED, Mismatch.NAMED_TWICE, Mismatch.OTHER_TIME)
+        unsure = (Mismatch.NOT_ASKED, Mismatch.NAMED_TWICE, Mismatch.OTHER_TIME, Mismatch.EARLIER_POST)
+        return self not in unsure
 
     @property
     def may_change(self) -> bool:
@@ -75,10 +77,12 @@ class _Candidate:
     Attributes:
         job_id: the vendor's id.
         from_callback: whether a callback names it, which can be forged, or else the answer to the POST.
+        earlier: whether that was the answer to a POST before the last one; it is never given to the entry.
     """
 
     job_id: str
     from_callback: bool
+    earlier: bool = False
 
 
 @attrs.define(eq=False)
@@ -172,6 +176,7 @@ class DoubtResolver:
         candidates: Iterable[str],
         unresolved: Unresolved,
         shared: Collection[str] = (),
+        earlier: Iterable[str] = (),
     ) -> None:
         """Keep back the outcome of an entry in doubt, which has a slot.
 
@@ -181,6 +186,7 @@ class DoubtResolver:
             candidates: ids in the answer to its POST; they are in the journal.
             unresolved: what is done then, if nothing has resolved the doubt.
             shared: those of the ids that may be the job of another entry as well.
+            earlier: ids in answers to POSTs before; one that is a job of no entry forbids to pay again.
         """
         doubt = self._doubt(*batch_entry.name, batch_entry.token)
         doubt.batch_entry, doubt.unresolved = batch_entry, unresolved
@@ -189,6 +195,9 @@ class DoubtResolver:
             self._add(doubt, job_id, from_callback=False)
             if job_id in shared:
                 self._owners[job_id] = None
+        for job_id in earlier:
+            self._owners.setdefault(job_id, batch_entry.name)
+            doubt.add(_Candidate(job_id, from_callback=False, earlier=True))
 
     def _add(self, doubt: _Doubt, job_id: str, *, from_callback: bool) -> None:
         name = (doubt.key, doubt.target)
@@ -301,8 +310,10 @@ class DoubtResolver:
         # Two entries with one job would save one video twice, and report the second as paid for.
         if self._journal.find_job(seen.job_id) is not None:
             return Mismatch.OTHER_ENTRY
-        # An id that the answer itself named needs no further proof: nobody else could have put it there. What
-        # an earlier answer named is no candidate (`candidate_ids` of the entry).
+        # Another language's, perhaps, or one that nobody asked for.
+        if candidate.earlier:
+            return Mismatch.EARLIER_POST
+        # An id that the answer itself named needs no further proof: nobody else could have put it there.
         if not candidate.from_callback:
             return None
         ahead = self._clock.now() - self._session.server_now()

@@ -299,7 +299,9 @@ class Resumer:
                 self._poll(batch_entry, entry)
                 return False
             # Before paying again: what names its job may be waiting in the inbox or in the journal.
-            case ResumeAction.HOLD if self._callbacks.may_be_resolved(entry):
+            case ResumeAction.HOLD if self._callbacks.may_be_resolved(entry) or (
+                self._on_in_doubt == "resubmit" and entry.earlier_ids
+            ):
                 self._state.take_slot_of_job(batch_entry)  # there may be one
                 self._callbacks.hold_resumed(batch_entry, entry, again=self._again(batch_entry, entry))
                 return False

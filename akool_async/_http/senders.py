@@ -32,6 +32,9 @@ _MOST_UNPACKED_SLOWLY: Final = 2**18
 _REST: Final = 1.0
 """Seconds for the rest of an answer whose head can't be read: where it ends is not known."""
 
+_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
+_CHUNK_SIZE: Final = re.compile(rb"(?:\r?\n)?([0-9a-fA-F]{1,8})[^\r\n]*\r?\n")
+
 _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authorization")
 
 
@@ -57,8 +60,9 @@ class ApiRequest:
 class SendTracker:
     """Watches a request with httpcore's trace hook: whether any of its bytes may have been sent.
 
-    On a connection that is made for the request it also keeps what arrives until the head of the answer is
-    complete: of an answer whose head h11 refuses, as for one malformed header, httpcore returns nothing.
+    On a connection of HTTP/1.1 that is made for the request it also keeps what arrives until the head of the
+    answer is complete: of an answer whose head h11 refuses, as for one malformed header, httpcore returns
+    nothing. One of HTTP/2 may carry the answers to other requests, too, whose jobs are none of this one's.
 
     Args:
         before_send: awaited once the connection is made, before the first byte; what it raises withdraws the
@@ -75,6 +79,7 @@ class SendTracker:
         self.sending = False
         self.refused = bytearray()
         self._stream: Any = None
+        self._keeping = False
         self._before_send = before_send
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
@@ -88,28 +93,30 @@ class SendTracker:
             if self._before_send is not None and not tunnel:
                 await self._before_send()
             self.sending = self.sending or not tunnel
-        elif event.endswith(".receive_response_headers.complete") and self._stream is not None:
+            if event.startswith("http11.") and not tunnel:
+                self._keep_reads()
+        elif event == "http11.receive_response_headers.complete" and self._keeping:
             del self._stream.read
-            self._stream = None
+            self._keeping = False
             self.refused.clear()
-        # Before httpcore closes the connection. Not of HTTP/2, where it may carry other answers, too.
-        elif event == "http11.receive_response_headers.failed" and self._stream is not None:
+        elif event == "http11.receive_response_headers.failed" and self._keeping:
+            # Before httpcore closes the connection.
             with anyio.move_on_after(_REST), contextlib.suppress(Exception):
                 while len(self.refused) <= MAX_BODY and await self._stream.read(2**16):
                     pass
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self._keep_reads(info.get("return_value"))
+            self._stream = info.get("return_value")
 
-    def _keep_reads(self, stream: Any) -> None:
+    def _keep_reads(self) -> None:
         async def kept(*args: Any, **options: Any) -> bytes:
             data: bytes = await read(*args, **options)
-            if self._stream is stream and len(self.refused) <= MAX_BODY:
+            if self._keeping and len(self.refused) <= MAX_BODY:
                 self.refused += data
             return data
 
-        with contextlib.suppress(AttributeError):  # no stream of httpcore's
-            read, stream.read = stream.read, kept
-            self._stream = stream
+        with contextlib.suppress(AttributeError):  # of a connection that was open, or no stream of httpcore's
+            read, self._stream.read = self._stream.read, kept
+            self._keeping = True
 
     def proves_unsent(self, error: BaseException | None) -> bool:
         """Return whether it is certain that nothing was sent: without proof, a paid POST is in doubt.
@@ -149,11 +156,21 @@ class ResponseBody:
         self.layers = len(codings) if len(codings) <= _MOST_LAYERS else 0
 
     def unpacked_or(self, refused: bytearray) -> bytes:
-        """Return the body as far as it can be read; without one, what follows a head that can't be read."""
+        """Return the body as far as it can be read; without one, that of an answer whose head was refused."""
         if not self.received:
-            head, _, rest = bytes(refused).partition(b"\r\n\r\n")
-            self.layers = 1  # one that is not packed is read as it comes
-            self.add(rest or head)
+            head, body = b"", bytes(refused)
+            # Several heads: of answers with a status below 200, which come before the real one.
+            while not body.startswith(b"{") and (not head or body.startswith(b"HTTP/")):
+                end = _END_OF_HEAD.search(body)
+                if end is None:
+                    break
+                head, body = body[: end.start()].lower(), body[end.end() :]
+            if re.search(rb"\ntransfer-encoding:[^\n]*chunked", head):
+                body = _without_chunk_sizes(body)
+            coding = re.search(rb"\ncontent-encoding:([^\r\n]*)", head)
+            self.begin("" if coding is None else coding[1].decode("latin-1"))
+            self.layers = self.layers or int(body.startswith(GZIP_MAGIC))
+            self.add(body)
         return self.unpacked()[0]
 
     def add(self, chunk: bytes) -> bool:
@@ -184,6 +201,15 @@ class ResponseBody:
                 if stream is None:
                     break
                 await stream.aclose()
+
+
+def _without_chunk_sizes(body: bytes) -> bytes:
+    """Return what the chunks of a body hold, as far as their sizes can be read."""
+    content, at = bytearray(), 0
+    while size := _CHUNK_SIZE.match(body, at):
+        at = size.end() + int(size[1], 16)
+        content += body[size.end() : at]
+    return bytes(content) or body
 
 
 def _inflated(packed: bytes) -> tuple[bytes, bool]:

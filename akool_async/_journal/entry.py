@@ -137,6 +137,11 @@ class Entry:
         return self.snapshot or Snapshot(job_id=self.job_id, created_at=self.created_at)
 
     @property
+    def earlier_ids(self) -> tuple[str, ...]:
+        """Those of `doubt_ids` that are no candidates: answers to earlier POSTs named them."""
+        return tuple(job_id for job_id in self.doubt_ids if job_id not in self.candidate_ids)
+
+    @property
     def request_for_target(self) -> Request:
         """The request for this entry's language alone: what a batch needs to resume the entry."""
         request = with_targets(self.request, (self.target,))

@@ -366,8 +366,11 @@ class PollScheduler:
         watch.polled_at, watch.polling = now, False
         if error is None:
             self._record_snapshot(watch, snapshot, now)
-        elif isinstance(error, AccountError | CallerError) and not isinstance(error, JobNotFoundError):
-            watch.error = error  # another poll can't help: the credentials, the account or the call is wrong
+        elif isinstance(error, AccountError | CallerError | ClientClosedError) and not isinstance(
+            error, JobNotFoundError
+        ):
+            # Another poll can't help: the credentials, the account, the call or the HTTP client is wrong.
+            watch.error = error
         else:  # a poll missed, never a job failed: the job may be running, and it is paid for
             watch.state = watch.state.after_error(error, now)
         watch.hinted_poll = False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +131,16 @@ def with_header(line: bytes, answer: bytes = http(SUCCESS)) -> bytes:
     return b"\r\n".join([status, *([line] if line else []), rest])
 
 
+def chunks(body: bytes, size: int) -> bytes:
+    parts = (body[at : at + size] for at in range(0, len(body), size))
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+BROKEN_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Trace\r\n"
+CHUNKED = BROKEN_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+PACKED = BROKEN_HEAD + b"Content-Encoding: gzip\r\n"
+GZIPPED = gzip.compress(json.dumps(SUCCESS).encode())
+
 UNUSABLE = {
     "503 with a whole answer": http(SUCCESS, 503),
     "cut after the id": http(json.dumps(SUCCESS)[:75].encode()),
@@ -140,6 +153,10 @@ UNUSABLE = {
     "no such protocol": with_header(b"").replace(b"HTTP/1.1", b"HTTP/2"),
     "a malformed header of a packed body": with_header(b"X-Trace", gzip_with_bad_checksum(SUCCESS)),
     "a body alone": json.dumps(SUCCESS).encode(),
+    "a malformed header of an indented body": BROKEN_HEAD + b"\r\n" + json.dumps(SUCCESS, indent=2).encode(),
+    "a malformed header of small chunks": CHUNKED + chunks(json.dumps(SUCCESS).encode(), 16),
+    "a malformed header of packed chunks": PACKED + CHUNKED[len(BROKEN_HEAD) :] + chunks(GZIPPED, 4096),
+    "a malformed header after early hints": b"HTTP/1.1 103 Early Hints\r\n\r\n" + PACKED + b"\r\n" + GZIPPED,
     "too often, with an id": http({"code": 1005, "msg": "too often", "data": {"_id": {"$oid": ID}}}),
 }
 
@@ -250,6 +267,54 @@ async def test_a_second_doubt_tells_the_ids_of_the_first_too(tmp_path: Path) -> 
 # Ids that an earlier answer named.
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_an_earlier_answers_job_that_no_entry_has_forbids_to_pay_again(
+    tmp_path: Path, known: bool
+) -> None:
+    answers = iter((ID, ""))
+
+    def answer(_: object) -> bytes:
+        job_id = next(answers, "")
+        return http({"code": 1000, "data": {"_id": job_id}} if job_id else {}, 503)
+
+    path, asked = tmp_path / "j.sqlite3", False
+    with RawVendor(answer, known=lambda _: known and asked).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client:
+            async with open_journal(path) as journal:
+                await run(client, [video(1)], journal=journal)
+                await run(client, [video(1)], journal=journal, on_in_doubt="resubmit")
+                assert (await read(journal, video(1))).earlier_ids == (ID,)
+            asked = True
+            async with open_journal(path) as journal:
+                (outcome,) = await run(client, [video(1)], journal=journal, on_in_doubt="resubmit")
+
+    assert isinstance(outcome, InDoubt)
+    assert len(vendor.posts) == (2 if known else 3)
+
+
+async def test_an_older_journal_does_not_forget_to_ask(tmp_path: Path) -> None:
+    path, key = tmp_path / "j.sqlite3", entry_key(video(1), "ja")
+    async with open_journal(path) as journal:
+        for _ in range(2):
+            await journal.intend(video(1))
+            change = EntryUpdate(key=key, target="ja", state=State.IN_DOUBT, doubt_ids=(ID,))
+            await journal.record(change)
+    with closing(sqlite3.connect(path)) as old, old:
+        ((version,),) = old.execute("PRAGMA user_version")
+        old.execute("ALTER TABLE entry DROP COLUMN candidate_ids")
+        old.execute(f"PRAGMA user_version = {version - 1}")
+    with RawVendor(lambda _: http(SUCCESS)).serve() as vendor:
+        async with (
+            open_journal(path) as journal,
+            AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client,
+        ):
+            (outcome,) = await run(client, [video(1)], journal=journal, on_in_doubt="resubmit")
+
+    assert isinstance(outcome, InDoubt)
+    assert vendor.polls == [ID]
+    assert vendor.posts == []
+
+
 async def read(journal: Journal, request: TranslationRequest) -> Entry:
     entry = journal.get(entry_key(request, "ja"), "ja")
     assert entry is not None
@@ -280,9 +345,14 @@ async def test_a_job_that_was_not_asked_for_is_never_the_job_of_a_later_post(
             await journal.intend(video(1))  # killed before the answer
         async with open_journal(path) as journal:
             (outcome,) = await run(client, [video(1)], journal=journal, on_in_doubt=on_in_doubt)
+            # It may be the work all the same, so that only a person says that it is not.
+            assert isinstance(outcome, InDoubt)
+            assert outcome.doubt_ids == (extra,)
+            await journal.resolve(entry_key(video(1), "ja"), not_made=True)
+            (outcome,) = await run(client, [video(1)], journal=journal)
             entry = await read(journal, video(1))
 
-    assert isinstance(outcome, InDoubt if on_in_doubt == "hold" else Completed)
+    assert isinstance(outcome, Completed)
     assert entry.job_id != extra
     assert entry.doubt_ids == (extra,)
 

@@ -501,9 +501,25 @@ async def test_a_connection_is_read_as_before_once_the_head_is_complete() -> Non
     connected = ("connection.start_tls.complete", {"return_value": connection})
     complete = ("http11.receive_response_headers.complete", {"return_value": ()})
     tracker = SendTracker()
-    for event, info in (connected, complete):
+    for event, info in (connected, (SENDING, POST)):
         await tracker(event, info)
+    assert "read" in vars(connection)
+    await tracker(*complete)
 
     assert connection.read.__func__ is Connection.read  # type: ignore[attr-defined]
     assert await connection.read(1) == b"body"
+    assert tracker.refused == b""
+
+
+@pytest.mark.parametrize(
+    "sending", [("http2.send_request_headers.started", POST), (SENDING, TUNNEL)], ids=["http2", "tunnel"]
+)
+async def test_nothing_is_kept_of_what_may_be_the_answer_to_another_request(sending: Any) -> None:
+    connection = Connection([b'{"data": {"_id": "66160f989dfc997ac2890002"}}'])
+    tracker = SendTracker()
+    for event, info in (("connection.start_tls.complete", {"return_value": connection}), sending):
+        await tracker(event, info)
+    await connection.read(1)
+    await tracker("http2.receive_response_headers.failed", {})
+
     assert tracker.refused == b""

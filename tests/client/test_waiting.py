@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import anyio
+import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
@@ -232,6 +233,18 @@ async def test_who_waits_is_told_that_the_client_was_closed(house: Open, how: st
 
     assert home.sandbox.audit.jobs[-1].id in said[0]
     assert "are billed" in said[0]
+
+
+async def test_who_waits_is_told_that_the_http_client_was_closed(fast_house: Open) -> None:
+    async with fast_house(time_scale=1e-6) as home:
+        http = httpx.AsyncClient()
+        client = await home.client(http_client=http)
+        job = (await client.submit(video())).accepted[0]
+        await http.aclose()
+        with anyio.fail_after(40), pytest.raises(ClientClosedError) as caught:
+            await client.wait(job.id)
+
+    assert "are billed" in str(caught.value)
 
 
 @pytest.mark.parametrize("what", ["create", "credit"])

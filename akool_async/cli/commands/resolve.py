@@ -162,7 +162,9 @@ class _ResolveSession:
                 return False
             try:
                 if answer.lower() in ("n", "no"):
-                    rest = {target: entry for target, entry in rest.items() if not self.resolve(entry, None)}
+                    for target, entry in tuple(rest.items()):
+                        if self.resolve(entry, None):
+                            del rest[target]  # at once: what fails next must not ask for this one again
                     continue
                 for part in answer.replace(",", " ").split():
                     name, equals, job_id = part.rpartition("=")
