@@ -175,11 +175,13 @@ class SavedCommands:
             last = (output.decode(errors="replace").strip().splitlines() or [""])[-1]
             reason = f"exit code {code}" + (f": {format_value(sanitize(last))}" if last else "")
         self.failed += bool(reason)
-        # Only what ended well is noted, so the next run does the others again.
-        if not reason:
-            await run_sync(self._note, outcome)
         result = CommandResult(key=outcome.key, target=outcome.target, exit_code=code, reason=reason)
-        await run_sync(self._on_end, result)
+        # Only what ended well is noted, so the next run does the others again. Shielded: what has ended is
+        # not run again because this run was ended just then.
+        with anyio.CancelScope(shield=True):
+            if not reason:
+                await run_sync(self._note, outcome)
+            await run_sync(self._on_end, result)
 
     async def _call(self, environment: Mapping[str, str]) -> tuple[int | None, bytes]:
         """Run the command once; return its exit code, None if it took too long, and the end of its output."""

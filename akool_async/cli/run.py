@@ -368,8 +368,10 @@ class CatalogRun:
         self._count_replaced(batch)
         paid_here = (outcome.key, outcome.target) not in self._unpaid
         self._counts.add(outcome, batch.statistics().seconds, paid_here=paid_here)
-        # In a thread: a reader that does not read blocks the report, and no poll or download.
-        await run_sync(self._report_outcome, outcome)
+        # In a thread: a reader that does not read blocks the report, and no poll or download. Shielded: a run
+        # that gives up now has counted this outcome, and would not come to it again.
+        with anyio.CancelScope(shield=True):
+            await run_sync(self._report_outcome, outcome)
 
     def _report_outcome(self, outcome: Outcome) -> None:
         # What was not sent because the run stopped is one line at the end, not one for each entry.
@@ -389,12 +391,11 @@ class CatalogRun:
     async def _report_stop(self, batch: Batch) -> None:
         if batch.stopped and not self._stop_reported:
             self._stop_reported = True
-            again = ""
-            if self._interrupted:
-                again = " A second Ctrl-C or signal exits now; jobs continue."
+            again = " A second Ctrl-C or signal exits now; jobs continue." if self._interrupted else ""
             line = f"Stopping: {batch.stopped} {what_continues(batch.stop_cause)}{again}"
-            await run_sync(print_info, line)
-            await run_sync(self._events.stopping, batch.stopped)
+            with anyio.CancelScope(shield=True):  # it is said once
+                await run_sync(print_info, line)
+                await run_sync(self._events.stopping, batch.stopped)
 
     async def _report_progress(self, batch: Batch) -> None:
         while True:

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -442,6 +443,31 @@ def test_what_ends_while_a_run_is_closing_has_its_event(
         assert len({(one["key"], one["target"]) for one in ended}) == len(ended) == 4
         assert {(one["outcome"], one["earlier_run"]) for one in ended} == {("saved", earlier)}
         assert all(one["files"] for one in ended)
+
+
+def test_what_is_counted_as_a_run_gives_up_has_its_event(
+    akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve()
+    limit, count, scopes = anyio.move_on_after, OutcomeCounts.add, list[anyio.CancelScope]()
+
+    def kept(delay: float | None, shield: bool = False) -> anyio.CancelScope:
+        scope = limit(delay, shield)
+        if delay == 3600:
+            scopes.append(scope)
+        return scope
+
+    def give_up(counts: OutcomeCounts, *args: Any, **named: Any) -> None:
+        count(counts, *args, **named)
+        scopes[0].cancel()
+
+    monkeypatch.setattr(anyio, "move_on_after", kept)
+    monkeypatch.setattr(OutcomeCounts, "add", give_up)
+    events = events_of(akool("run", three_videos(), "--yes", "--give-up-after", "1h", "--json").out)
+    ended = [event for event in events if event["event"] == "ended"]
+
+    assert ended
+    assert Counter(event["outcome"] for event in ended) == events[-1]["outcomes"]
 
 
 def test_giving_up_leaves_jobs_at_work_and_says_so(
