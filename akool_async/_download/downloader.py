@@ -326,7 +326,7 @@ class ResultDownload:
             return await self._downloader.fetch(spec, session)
         except DownloadError as error:
             raise detach(error) from None  # so would the requests of its causes
-        except Exception:
+        except Exception:  # a fault of this program or machine: a report of it needs its frames
             raise
         except BaseException as error:  # noqa: BLE001 - and so would those below a caller's time-out
             raise drop_frames(error)  # noqa: B904 - the same error

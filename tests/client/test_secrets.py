@@ -7,7 +7,6 @@ import pickle
 import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import anyio
@@ -66,9 +65,7 @@ async def test_nothing_that_can_be_seen_shows_a_secret(
             except AkoolError as error:
                 shown += [repr(error), str(error), repr(error.__dict__), *_chain(error)]
                 shown.append(pickle.dumps(error).decode("latin-1"))
-                error.__traceback__ = _ours(error)
-                frames = traceback.TracebackException.from_exception(error, capture_locals=True)
-                shown += frames.format()
+                shown.append(_shown(error))
         shown += [repr(value) for value in vars(client).values()]
 
         assert home.sandbox.audit.leaks == ()
@@ -76,12 +73,13 @@ async def test_nothing_that_can_be_seen_shows_a_secret(
     assert CANARY not in "\n".join(shown)
 
 
-def _ours(error: BaseException) -> TracebackType | None:
-    """Return the traceback from the first frame of the package on: the test's own hold the key."""
+def _shown(error: BaseException) -> str:
+    """Return its traceback with local variables, from the first frame of the package on."""
     trace = error.__traceback__
     while trace is not None and "/tests/" in trace.tb_frame.f_code.co_filename:
-        trace = trace.tb_next
-    return trace
+        trace = trace.tb_next  # the test's own frames hold the key
+    error.__traceback__ = trace
+    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
 
 def _chain(error: BaseException) -> list[str]:
@@ -158,9 +156,7 @@ async def test_a_failed_download_shows_no_signed_url(
             await client.download(done, into=tmp_path)
 
     error = caught.value
-    error.__traceback__ = _ours(error)
-    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
-    shown = "".join(frames.format()) + repr(error) + pickle.dumps(error).decode("latin-1")
+    shown = _shown(error) + repr(error) + pickle.dumps(error).decode("latin-1")
     assert len(signature) > 16
     assert signature not in shown
 
@@ -184,9 +180,7 @@ async def test_a_cancelled_batch_shows_no_secret_in_any_frame(house: Open) -> No
                     shown += [repr(outcome), pickle.dumps(outcome).decode("latin-1")]
         except* Broken as errors:
             for error in errors.exceptions:
-                error.__traceback__ = _ours(error)
-                frames = traceback.TracebackException.from_exception(error, capture_locals=True)
-                shown += frames.format()
+                shown.append(_shown(error))
         for thing in (client, home):
             with pytest.raises(TypeError):
                 pickle.dumps(thing)
@@ -249,9 +243,7 @@ async def test_a_callers_time_out_of_a_download_shows_no_signed_url(way: Way, tm
         tasks.cancel_scope.cancel()
 
     (error,) = caught
-    error.__traceback__ = _ours(error)
-    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
-    assert signature not in "".join(frames.format())
+    assert signature not in _shown(error)
 
 
 @pytest.mark.parametrize("end", ["reset", "another scheme", "cancelled"])
@@ -291,9 +283,7 @@ async def test_a_look_into_a_video_that_fails_shows_no_signed_redirect(way: Way,
         tasks.cancel_scope.cancel()
 
     (error,) = caught
-    error.__traceback__ = _ours(error)
-    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
-    assert signature not in "".join(frames.format())
+    assert signature not in _shown(error)
 
 
 @pytest.mark.parametrize("with_pair", [False, True])
@@ -337,6 +327,4 @@ async def test_a_callers_time_out_shows_no_secret(way: Way, verb: str, with_pair
         tasks.cancel_scope.cancel()
 
     (error,) = caught
-    error.__traceback__ = _ours(error)
-    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
-    assert CANARY not in "".join(frames.format())
+    assert CANARY not in _shown(error)
