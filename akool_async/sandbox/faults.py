@@ -18,7 +18,7 @@ import attrs
 
 from akool_async._model.validators import fraction, in_range, not_negative, one_of, portion, whole_number
 from akool_async.sandbox.fault_kinds import API_ENDPOINTS, SUITED, TRAITS, FaultKind
-from akool_async.sandbox.jobs import SandboxJob
+from akool_async.sandbox.jobs import COMPLETED, SandboxJob
 
 
 def _as_numbers(value: object) -> tuple[int, ...] | range | None:
@@ -167,18 +167,18 @@ class FaultTarget:
     """What a request is about, as far as the filters of faults ask."""
 
     on: str
-    jobs: tuple[tuple[int, str], ...] = ()
-    """Ordinal and id of the jobs concerned."""
+    job: tuple[int, str] | None = None
+    """Ordinal and id of the job concerned."""
     languages: Collection[str] = ()
     status: int | None = None
-    """The true status of the one job concerned."""
+    """The true status of that job."""
 
     @classmethod
     def for_job(cls, on: str, job: SandboxJob | None) -> FaultTarget:
         """Describe a request about one job, or about none."""
         if job is None:
             return cls(on=on)
-        return cls(on=on, jobs=((job.ordinal, job.id),), languages=(job.spec.language,), status=job.status)
+        return cls(on=on, job=(job.ordinal, job.id), languages=(job.spec.language,), status=job.status)
 
 
 @attrs.define(eq=False)
@@ -186,7 +186,7 @@ class _Entry:
     fault: Fault
     seen: int = 0
     hits: int = 0
-    jobs_hit: set[str] = attrs.field(factory=set)
+    jobs_hit: set[tuple[int, str] | None] = attrs.field(factory=set)
 
 
 class FaultPlan:
@@ -245,7 +245,7 @@ class FaultPlan:
                 entry.seen += 1
                 if self._is_due(entry, target):
                     entry.hits += 1
-                    entry.jobs_hit.update(job_id for _, job_id in target.jobs)
+                    entry.jobs_hit.add(target.job)
                     hits.append(entry.fault)
             self._hits += hits
             return tuple(hits)
@@ -258,7 +258,7 @@ class FaultPlan:
             return False
         # Each poll would forbid the new URLs too, and the result could never be fetched.
         once_per_job = fault.kind is FaultKind.URL_FORBIDDEN and fault.nth is None and fault.limit is None
-        if once_per_job and any(job_id in entry.jobs_hit for _, job_id in target.jobs):
+        if once_per_job and target.job in entry.jobs_hit:
             return False
         return fault.probability >= 1 or self._draw.random() < fault.probability
 
@@ -268,7 +268,7 @@ def _concerns(fault: Fault, target: FaultTarget) -> bool:
     language = None if fault.kind is FaultKind.EXTRA_LANGUAGE else fault.language
     # A fault that only shows in some states must not use up its `nth` and `limit` in others.
     if fault.kind in {FaultKind.DONE_WITHOUT_URL, FaultKind.URL_FORBIDDEN}:
-        shows = target.status == 3
+        shows = target.status == COMPLETED
     elif fault.kind is FaultKind.UNKNOWN_STATUS and str(fault.value) in {"1", "2", "3", "4"}:
         shows = str(target.status) == str(fault.value)
     else:
@@ -276,6 +276,6 @@ def _concerns(fault: Fault, target: FaultTarget) -> bool:
     return (
         shows
         and target.on in places
-        and (fault.job is None or any(fault.job in names for names in target.jobs))
+        and (fault.job is None or fault.job in (target.job or ()))
         and (language is None or language in target.languages)
     )

@@ -13,9 +13,9 @@ from akool_async.sandbox import Fault, FaultKind, FaultPlan, api, cdn, fault_eff
 from akool_async.sandbox.fault_kinds import TRAITS
 from akool_async.sandbox.faults import FaultTarget
 
-STATUS = FaultTarget(on="status", jobs=((1, "a1"),), languages=("fr",), status=2)
-DONE = FaultTarget(on="status", jobs=((1, "a1"),), languages=("fr",), status=3)
-OTHER = FaultTarget(on="status", jobs=((2, "b2"),), languages=("ja",), status=3)
+STATUS = FaultTarget(on="status", job=(1, "a1"), languages=("fr",), status=2)
+DONE = FaultTarget(on="status", job=(1, "a1"), languages=("fr",), status=3)
+OTHER = FaultTarget(on="status", job=(2, "b2"), languages=("ja",), status=3)
 
 
 def struck(fault: Fault, *subjects: FaultTarget) -> list[bool]:
