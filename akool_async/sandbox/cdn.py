@@ -19,7 +19,6 @@ import attrs
 
 from akool_async.sandbox.audit import LeakRecord, ServedRecord, credentials_in
 from akool_async.sandbox.context import SandboxContext
-from akool_async.sandbox.engine import Engine
 from akool_async.sandbox.fault_effects import (
     html_page,
     json_answer,
@@ -30,7 +29,7 @@ from akool_async.sandbox.fault_effects import (
 )
 from akool_async.sandbox.fault_kinds import TRAITS, FaultKind
 from akool_async.sandbox.faults import Fault, FaultTarget
-from akool_async.sandbox.fixtures import MediaBackend, modified
+from akool_async.sandbox.fixtures import modified
 from akool_async.sandbox.http import (
     CONTROL,
     Answer,
@@ -43,7 +42,7 @@ from akool_async.sandbox.http import (
     http_date,
     span_of,
 )
-from akool_async.sandbox.jobs import ARTIFACTS, COMPLETED, ApiRejection, SandboxJob, Signer
+from akool_async.sandbox.jobs import ARTIFACTS, COMPLETED, ApiRejection, SandboxJob
 from akool_async.sandbox.request_schema import json_object
 from akool_async.sandbox.settings import FakeClock
 
@@ -236,13 +235,11 @@ def _ranged(file: File, request: Mapping[str, str]) -> Answer:
 async def _transfer(exchange: HttpExchange, fault: Fault, answer: Answer) -> None:
     """Send a file as a fault of transfer changes it."""
     body, headers = answer.body, dict(answer.headers)
-    length = (b"content-length", str(len(body)).encode())
     match fault.kind:
         case FaultKind.SHORT | FaultKind.RESET_MID:
             await send_short(exchange, answer, fault.keep, reset=fault.kind is FaultKind.RESET_MID)
         case FaultKind.WRONG_LENGTH:
-            announced = str(len(body) + (fault.size or 100)).encode()
-            await exchange.start(answer.status, (*answer.headers, (b"content-length", announced)))
+            await exchange.announce(answer, more=fault.size or 100)
             await exchange.part(body)
             await exchange.close()
         case FaultKind.NO_LENGTH:
@@ -250,7 +247,7 @@ async def _transfer(exchange: HttpExchange, fault: Fault, answer: Answer) -> Non
             await exchange.part(body)
             await exchange.end()
         case FaultKind.DRIP:
-            await exchange.start(answer.status, (*answer.headers, length))
+            await exchange.announce(answer)
             size = fault.size or 16
             for begin in range(0, len(body), size):
                 if exchange.connection.broken:
@@ -259,7 +256,7 @@ async def _transfer(exchange: HttpExchange, fault: Fault, answer: Answer) -> Non
                 await anyio.sleep(fault.seconds)
             await exchange.end()
         case FaultKind.STALL:
-            await exchange.start(answer.status, (*answer.headers, length))
+            await exchange.announce(answer)
             await exchange.part(body[: int(len(body) * fault.keep)])
             await exchange.wait_closed()
         case _:
@@ -279,18 +276,12 @@ class ResultStore:
     """All results: which link opens which file, and for how long.
 
     Args:
-        engine: Owner of the jobs.
-        media: Makes the files.
-        signer: Checks the links.
-        days: How long a file is kept after its job ended, in the sandbox's days.
+        context: The sandbox's parts.
     """
 
-    def __init__(self, engine: Engine, media: MediaBackend, signer: Signer, *, days: float) -> None:
+    def __init__(self, context: SandboxContext) -> None:
         """Begin with no file replaced."""
-        self._engine = engine
-        self._media = media
-        self._signer = signer
-        self._seconds = days * _DAY
+        self._context = context
         self._lock = threading.Lock()
         self.versions: Counter[tuple[str, str]] = Counter()
         """How often the file of a job's id and artifact was replaced."""
@@ -300,7 +291,7 @@ class ResultStore:
         parts = path.split("/")
         if len(parts) != 4 or parts[1] != "results" or parts[3] not in _ARTIFACT_OF:
             return None
-        job = self._engine.job(parts[2])
+        job = self._context.engine.job(parts[2])
         return None if job is None else ArtifactRef(job, _ARTIFACT_OF[parts[3]])
 
     def replace(self, file: ArtifactRef) -> None:
@@ -314,17 +305,18 @@ class ResultStore:
         Raises:
             FileUnavailable: 403 for a wrong or forbidden link, 404 if the file does not exist (any more).
         """
-        job = ref.job
-        generation = self._signer.generation(job, ref.artifact, token)
+        job, context = ref.job, self._context
+        generation = context.signer.generation(job, ref.artifact, token)
         if generation is None:
             raise FileUnavailable(403)
-        if job.status != COMPLETED or job.ended is None or now >= job.ended + self._seconds:
+        kept = context.settings.result_days * _DAY
+        if job.status != COMPLETED or job.ended is None or now >= job.ended + kept:
             raise FileUnavailable(404)
         if generation in job.forbidden:
-            self._engine.mutate(lambda: job.note_forbidden(generation))
+            context.engine.mutate(lambda: job.note_forbidden(generation))
             raise FileUnavailable(403)
         try:
-            content = await self._media.artifact(job, ref.artifact)
+            content = await context.media.artifact(job, ref.artifact)
         except ApiRejection as rejection:  # the source was deleted or replaced since the job was made
             raise FileUnavailable(404) from rejection
         content = modified(content, ref.artifact, self.versions[job.id, ref.artifact])

@@ -140,8 +140,7 @@ async def wait_and_date(exchange: HttpExchange, faults: Iterable[Fault], now: fl
 
 async def send_short(exchange: HttpExchange, answer: Answer, keep: float, *, reset: bool = False) -> None:
     """Announce a whole body, send a part of it and end the connection."""
-    length = (b"content-length", str(len(answer.body)).encode())
-    await exchange.start(answer.status, (*answer.headers, length))
+    await exchange.announce(answer)
     await exchange.part(answer.body[: int(len(answer.body) * keep)])
     await (exchange.reset() if reset else exchange.close())
 

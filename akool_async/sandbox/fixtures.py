@@ -17,7 +17,6 @@ import attrs
 from akool_async.sandbox.jobs import SandboxJob
 from akool_async.sandbox.settings import SandboxSettings
 
-__all__ = ["MediaBackend", "StubMedia", "box", "modified", "stub_content"]
 _BRANDS: Final = b"isom\x00\x00\x02\x00isomiso2avc1mp41"
 
 

@@ -77,13 +77,17 @@ class HttpExchange:
         """Send a whole answer with its Content-Length; 204 and 304 have no body (RFC 9110, 6.4.1)."""
         if answer.status in (204, 304):
             answer = attrs.evolve(answer, body=b"")
-        length = (b"content-length", str(len(answer.body)).encode())
-        await self.start(answer.status, (*answer.headers, length))
+        await self.announce(answer)
         if len(answer.body) <= _CHUNK:
             await self._send({"type": "http.response.body", "body": answer.body})
             return
         await self.part(answer.body)
         await self.end()
+
+    async def announce(self, answer: Answer, *, more: int = 0) -> None:
+        """Send the head of an answer with its Content-Length, or one that is so many bytes too large."""
+        length = (b"content-length", str(len(answer.body) + more).encode())
+        await self.start(answer.status, (*answer.headers, length))
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of an answer."""

@@ -100,11 +100,6 @@ class SandboxJob:
     stale: bool = False
     """Whether the URLs of this generation have answered 403, so that new ones are due."""
 
-    @property
-    def in_progress(self) -> bool:
-        """Whether it is queueing or processing."""
-        return self.status in (QUEUEING, PROCESSING)
-
     def fraction(self, now: float) -> float:
         """Return the share of the work done."""
         if self.started is None:
@@ -144,7 +139,6 @@ class ApiRejection(Exception):
         """Join both in the message."""
         super().__init__(f"{reason} (code {code})")
         self.code = code
-        self.reason = reason
 
 
 class Signer:

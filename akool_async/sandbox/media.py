@@ -33,7 +33,6 @@ from akool_async.sandbox.access import outgoing_client
 from akool_async.sandbox.jobs import ApiRejection, JobSpec, SandboxJob
 from akool_async.sandbox.settings import MediaLimits, SandboxSettings
 
-__all__ = ["RealMedia", "sample_video"]
 _TIMEOUT: Final = 30.0
 _LARGEST_SUBTITLES: Final = 8 * 2**20
 _CACHED: Final = 32

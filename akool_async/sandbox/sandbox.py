@@ -45,7 +45,6 @@ from akool_async.sandbox.webhooks import WebhookSender
 if TYPE_CHECKING:
     from akool_async._client import AkoolClient
 
-__all__ = ["Sandbox", "SandboxServer"]
 API_ORIGIN: Final = "http://127.0.0.1:1"
 CDN_ORIGIN: Final = "http://127.0.0.1:2"
 
@@ -160,7 +159,7 @@ class Sandbox:
             languages=tuple(languages),
             voices=invent_voices(tuple(languages), seed=seed) if voices is None else tuple(voices),
         )
-        self._results = ResultStore(engine, self._context.media, self._context.signer, days=result_days)
+        self._results = ResultStore(self._context)
 
     @property
     def settings(self) -> SandboxSettings:

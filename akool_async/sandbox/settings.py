@@ -214,10 +214,3 @@ class FakeClock:
     def __repr__(self) -> str:
         """Show the time."""
         return f"FakeClock({self._now})"
-
-
-def real_wait(clock: SandboxClock, until: float, *, least: float, most: float) -> float:
-    """Return the real seconds to wait for `until`, or `most` where the clock can't tell."""
-    if isinstance(clock, ScaledClock):
-        return min(max((until - clock()) / clock.scale, least), most)
-    return most

@@ -23,7 +23,7 @@ from akool_async.sandbox.context import SandboxContext
 from akool_async.sandbox.fault_kinds import FaultKind
 from akool_async.sandbox.faults import FaultTarget
 from akool_async.sandbox.jobs import COMPLETED, FAILED, FAILURE, SandboxJob
-from akool_async.sandbox.settings import ScaledClock, real_wait
+from akool_async.sandbox.settings import ScaledClock
 
 _SHORTEST: Final = 0.001
 _LONGEST: Final = 0.01
@@ -74,13 +74,15 @@ class WebhookSender:
                 await anyio.sleep(self._pause())
 
     def _pause(self) -> float:
+        engine, clock = self._context.engine, self._context.clock
+        if not self._due and not engine.watched:
+            return _IDLE
         events = [self._due[0][0]] if self._due else []
-        following = self._context.engine.next_event if self._context.engine.watched else None
-        if following is not None:
+        if engine.watched and (following := engine.next_event) is not None:
             events.append(following)
-        if not events:
-            return _LONGEST if self._context.engine.watched else _IDLE
-        return real_wait(self._context.clock, min(events), least=_SHORTEST, most=_LONGEST)
+        if not events or not isinstance(clock, ScaledClock):  # no other clock tells when it gets there
+            return _LONGEST
+        return min(max((min(events) - clock()) / clock.scale, _SHORTEST), _LONGEST)
 
     def _schedule(self, delivery: _Delivery, at: float) -> None:
         """Put a new webhook on its way, as far as the faults let it."""

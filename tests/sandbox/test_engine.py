@@ -221,7 +221,7 @@ def check_books(engine: Engine, cap: int) -> None:
     jobs, books = engine.jobs, engine.credits
     assert books.available + books.locked + books.spent == pytest.approx(books.paid_in)
     assert books.available >= 0
-    assert books.locked == pytest.approx(sum(job.spec.credits for job in jobs if job.in_progress), abs=1e-9)
+    assert books.locked == pytest.approx(sum(job.spec.credits for job in jobs if job.ended is None), abs=1e-9)
     assert books.spent == pytest.approx(sum(job.spec.credits for job in jobs if job.status == COMPLETED))
     working = sum(job.status == PROCESSING for job in jobs)
     assert working <= cap
