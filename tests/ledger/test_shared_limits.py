@@ -23,12 +23,12 @@ KEY = "canary-4f9c1b7e2a"
 MOST, CHEAP, DEAR = 40.0, 1.0, 10.0
 THOROUGH = pytest.mark.thorough
 FLEETS = [
-    pytest.param(1, 1),
+    (1, 1),
     pytest.param(1, 8, marks=THOROUGH),
     pytest.param(1, 30, marks=THOROUGH),
     pytest.param(4, 1, marks=THOROUGH),
-    pytest.param(4, 8, marks=THOROUGH),
-    pytest.param(4, 30),
+    (4, 8),
+    pytest.param(4, 30, marks=THOROUGH),
 ]
 
 

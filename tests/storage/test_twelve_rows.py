@@ -102,6 +102,7 @@ def assert_playable(content: bytes, path: Path) -> None:
         assert len(list(container.decode(video=0))) > 5
 
 
+@pytest.mark.thorough
 async def test_each_of_twelve_rows_is_told_rightly_and_the_good_ones_are_saved_in_a_bucket(
     fast_house: Open, bucket: TestBucket, tmp_path: Path, hosts: tuple[FileHost, FileHost]
 ) -> None:

@@ -49,7 +49,9 @@ async def enter(ledger: Ledger, number: int) -> None:
     await enqueue(ledger)
 
 
-@pytest.mark.parametrize("queue", ["akool/default", "_dbos_internal_queue"])
+@pytest.mark.parametrize(
+    "queue", ["akool/default", pytest.param("_dbos_internal_queue", marks=pytest.mark.thorough)]
+)
 async def test_a_worker_leaves_the_entries_of_other_accounts_to_their_workers(
     quick: Bench, tmp_path: Path, queue: str
 ) -> None:
@@ -77,6 +79,7 @@ async def test_a_worker_leaves_the_entries_of_other_accounts_to_their_workers(
     assert len(quick.sandbox.audit.jobs) == 3
 
 
+@pytest.mark.thorough
 async def test_accounts_whose_names_have_slashes_share_no_workflow(quick: Bench, tmp_path: Path) -> None:
     async with (
         open_ledger(quick.url, account="team") as team,

@@ -28,7 +28,7 @@ async def deliver(workers: Fleet, callback: Callback) -> bool:
     ("forged", "true"),
     [
         (0, True),
-        (3, True),
+        pytest.param(3, True, marks=pytest.mark.thorough),
         pytest.param(1, False, marks=pytest.mark.thorough),  # it does not end the wait of two minutes
     ],
 )

@@ -25,6 +25,7 @@ def check(found: Found, videos: int) -> None:
     assert set(found.states) <= {"delivered", "in_doubt"}
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_a_killed_worker_resumes_under_its_name() -> None:
     seed = int(os.environ.get("AKOOL_TEST_SEED") or random.randrange(2**32))

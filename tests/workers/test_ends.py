@@ -204,6 +204,7 @@ async def test_a_worker_that_can_not_begin_says_why(
         await running.run(on_ready=lambda: tasks.start_soon(begin_another))
 
 
+@pytest.mark.thorough
 async def test_workflows_of_an_older_version_keep_no_worker_busy(bench: Bench, worker: Worker) -> None:
     change(bench, "UPDATE dbos.workflow_status SET status = 'PENDING', application_version = 'old'")
     assert await queue_stranded(bench.ledger) == 1

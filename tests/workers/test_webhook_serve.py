@@ -52,6 +52,7 @@ def receiver(workers: Fleet, settings: Any) -> Iterator[tuple[subprocess.Popen[s
             process.kill()
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_the_callback_of_a_lost_answer_reaches_the_worker_that_waits_for_it() -> None:
     with fleet(1, cap=8, **SHORT_JOBS) as (workers, sandbox):
