@@ -101,7 +101,9 @@ EXTRAS: Final[Mapping[str, str]] = {
 """The extra that installs a module which may be missing; the others come with `cli`."""
 
 LEDGER_COMMANDS: Final = frozenset(COMMANDS["Work on many machines"])
-STAMPED: Final = frozenset({"run", "resume", "collect", "retry", "translate", "lipsync", "webhook", "worker"})
+STAMPED: Final = frozenset(
+    ("run", "resume", "collect", "retry", "translate", "lipsync", "captions push", "webhook serve", "worker")
+)
 """Commands whose messages are a log where they don't go to a terminal: their lines have the time."""
 
 _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
@@ -191,7 +193,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     logger.addHandler(warnings)
     # Read before the command line is parsed, so that an error in it, in a log, has its time too.
     COMMAND_LINE.set(CommandLine(tuple(given), accepts_option))
-    stderr.stamped = bool(given) and given[0] in STAMPED and "--no-timestamps" not in given
+    named = {" ".join(given[:words]) for words in (1, 2)}
+    stderr.stamped = not STAMPED.isdisjoint(named) and "--no-timestamps" not in given
     try:
         if not given or (given[0].startswith("-") and given[0] != "--version") or given[0] in _PARENTS:
             load_commands()  # the help shows the first line of each

@@ -68,6 +68,20 @@ def test_an_error_at_the_start_has_its_time_too(words: list[str], capfd: pytest.
     assert not any(STAMP.match(line) for line in capfd.readouterr().err.splitlines())
 
 
+def test_every_command_whose_lines_can_have_the_time_gives_it_to_them(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    names = [name for commands in app.COMMANDS.values() for name in commands]
+    timed = [name for name in names if app.accepts_option(name, "--timestamps") and name != "plan"]
+    for name in timed:
+        assert app.run([*name.split(), "--nonsense"]) == 2
+        said = capfd.readouterr().err.splitlines()
+
+        assert said, name
+        assert all(map(STAMP.match, said)), name
+    assert set(timed) == app.STAMPED
+
+
 def test_colours_that_are_forced_into_a_pipe_draw_nothing_there(
     films: Path, out: Path, vendor: Sandbox
 ) -> None:
