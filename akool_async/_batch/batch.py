@@ -69,17 +69,17 @@ class Batch(LongLived):
     ) -> None:
         session = client.session
         # One guard for all jobs, as the client has for its own: a schedule that fails warns once.
-        schedule = session.schedule if schedule is None else GuardedSchedule.guard(schedule)
+        guarded = session.schedule if schedule is None else GuardedSchedule.guard(schedule)
         # Without a journal of the caller's the same accounting runs in memory: one set of rules about money.
         kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
         self._own_journal = kept if journal is None else None
-        polling = None if webhook.source is None else CallbackPolling(session, schedule)
+        polling = None if webhook.source is None else CallbackPolling(session, guarded)
         self._state = state = BatchState(
             session,
             kept,
             polling,
             inputs,
-            schedule=schedule,
+            schedule=guarded,
             max_in_flight=max_in_flight,
             backlog=backlog,
             max_credits=max_credits,

@@ -14,7 +14,7 @@ import attrs
 from akool_async._batch.entry import BatchEntry
 from akool_async._client import ClientSession
 from akool_async._model.responses import Callback
-from akool_async._polling.poll_state import AdaptiveSchedule, PollContext, PollResult, PollSchedule
+from akool_async._polling.poll_state import PollContext, PollResult
 from akool_async._polling.scheduler import GuardedSchedule
 
 _TICK: Final = 5.0
@@ -22,23 +22,17 @@ _TICK: Final = 5.0
 
 
 class CallbackPolling:
-    """The poll schedules of a batch that hears callbacks.
+    """The poll schedules of a batch that hears callbacks; `schedule` is the one for all other jobs."""
 
-    Args:
-        session: polls, and has the schedule where the batch has none.
-        schedule: the batch's.
-    """
-
-    def __init__(self, session: ClientSession, schedule: PollSchedule | None) -> None:
+    def __init__(self, session: ClientSession, schedule: GuardedSchedule) -> None:
         self._session = session
         self._clock = session.clock
-        # Here and not where a job is followed, so that a schedule that fails warns once and not for each job.
-        self._schedule = GuardedSchedule.guard(schedule or session.schedule)
+        self._schedule = schedule
         self._schedules: dict[str, CallbackSchedule] = {}
         self._evidence = CallbackReliability()
         self._relied = False
 
-    def schedule(self, batch_entry: BatchEntry) -> PollSchedule:
+    def schedule(self, batch_entry: BatchEntry) -> CallbackSchedule:
         """Return the schedule of a job that is about to be followed."""
         schedule = CallbackSchedule(self._schedule, self._trusted, expects_callbacks=bool(batch_entry.token))
         self._schedules[batch_entry.job_id] = schedule
@@ -131,7 +125,7 @@ class CallbackSchedule:
         reported_done: whether a callback has reported its end; normal polls have to confirm it.
     """
 
-    schedule: PollSchedule
+    schedule: GuardedSchedule
     trusted: Callable[[], bool]
     expects_callbacks: bool = False
     reported_done: bool = False
@@ -146,5 +140,4 @@ class CallbackSchedule:
 
     def learn(self, seen: PollResult) -> None:
         """Pass on the result of a poll; see `AdaptiveSchedule`."""
-        if isinstance(self.schedule, AdaptiveSchedule):
-            self.schedule.learn(seen)
+        self.schedule.learn(seen)

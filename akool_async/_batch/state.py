@@ -77,7 +77,7 @@ class BatchState:
         session: polls and submits.
         journal: what was done, so far and before.
         polling: when jobs are polled while callbacks are heard; None where none can come.
-        schedule: when jobs are polled otherwise; None for the client's schedule.
+        schedule: when jobs are polled otherwise.
         inputs: what the vendor can't fetch by itself.
         max_in_flight: jobs at the vendor at once.
         backlog: entries pulled whose outcome is not taken yet.
@@ -92,7 +92,7 @@ class BatchState:
         polling: CallbackPolling | None,
         inputs: SharedInputs,
         *,
-        schedule: PollSchedule | None,
+        schedule: PollSchedule,
         max_in_flight: int,
         backlog: int,
         max_credits: float | None,

@@ -77,7 +77,7 @@ class ClientSession:
     ) -> None:
         self.clock = clock
         self.retry = retry
-        self.schedule: PollSchedule = GuardedSchedule.guard(schedule)
+        self.schedule = GuardedSchedule.guard(schedule)
         self.observers = observers
         self.create_timeout = create_timeout
         self.file_transport: httpx.AsyncBaseTransport | None = None
@@ -251,22 +251,15 @@ class ClientSession:
         return await self.opened.api.call(call, partial(wire.read_snapshot, job_id=job_id))
 
     def watch(
-        self, job_id: str, listener: Listener, *, schedule: PollSchedule | None, age: float | None
+        self, job_id: str, listener: Listener, *, schedule: PollSchedule, age: float | None
     ) -> PolledJob:
-        """Call `listener` after every poll of a job; raw answers are kept only of the last one.
-
-        Args:
-            job_id: the job.
-            listener: called the last time when the job is terminal.
-            schedule: when the job is polled; None for the client's schedule.
-            age: seconds since the job was made; 0 if just now, None if unknown, which polls at once.
+        """Call `listener` after every poll of a job; see `PollScheduler.watch`.
 
         Raises:
             ClientClosedError: the client is closed.
         """
         # Without raw answers: they are large, and there may be very many jobs.
-        scheduler = self.opened.scheduler
-        return scheduler.watch(job_id, schedule or self.schedule, listener, age=age, raw_wanted=False)
+        return self.opened.scheduler.watch(job_id, schedule, listener, age=age, raw_wanted=False)
 
     def unwatch(self, job: PolledJob, listener: Listener) -> None:
         """Stop calling `listener`; does nothing once the client is closed."""

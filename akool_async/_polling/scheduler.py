@@ -92,6 +92,11 @@ class GuardedSchedule:
         """Return the guarded schedule; one that is already is returned as it is, and warns no second time."""
         return schedule if isinstance(schedule, cls) else cls(schedule)
 
+    @property
+    def learns(self) -> bool:
+        """Whether it is worth telling it the results of polls."""
+        return self._learn is not None
+
     def next_poll(self, context: PollContext, rand: float) -> float:
         """Return the seconds until the next poll; it can't fail."""
         wait: object = None
@@ -108,10 +113,9 @@ class GuardedSchedule:
 
     def learn(self, seen: PollResult) -> None:
         """Pass on the result of a poll to a schedule that learns; it can't fail."""
-        if self._learn is None:
-            return
         try:
-            self._learn(seen)
+            if self._learn is not None:
+                self._learn(seen)
         except (Exception, anyio.get_cancelled_exc_class()) as error:  # noqa: BLE001 - likewise
             self._warn("raised an error while it learned", error)
 
@@ -139,7 +143,7 @@ class PolledJob:
     """
 
     state: PollState
-    schedule: PollSchedule
+    schedule: GuardedSchedule
     listeners: tuple[Listener, ...] = ()
     error: AkoolError | None = None
     due: float = 0.0
@@ -173,7 +177,7 @@ class PollScheduler:
         clock: time and randomness.
         tasks: the group that its tasks run in.
         pollers: the largest number of concurrent polls.
-        vendor_now: returns the vendor's time, for the age of jobs; default is the clock's.
+        vendor_now: returns the vendor's time, for the age of jobs.
         observers: see each poll.
     """
 
@@ -184,15 +188,15 @@ class PollScheduler:
         clock: Clock,
         tasks: TaskGroup,
         pollers: int,
-        vendor_now: Callable[[], datetime] | None = None,
-        observers: Observers | None = None,
+        vendor_now: Callable[[], datetime],
+        observers: Observers,
     ) -> None:
         self._poll = poll
         self._clock = clock
         self._tasks = tasks
         self._pollers = pollers
-        self._vendor_now = vendor_now or clock.now
-        self._observers = observers or Observers()
+        self._vendor_now = vendor_now
+        self._observers = observers
         self._jobs: dict[str, PolledJob] = {}
         self._heap: list[tuple[float, int, PolledJob | None]] = []
         self._resumed: list[tuple[float, int, PolledJob]] = []
@@ -204,10 +208,6 @@ class PollScheduler:
         self._sleeps_until = float("inf")
         self._running = False
         self._closed = False
-
-    def __len__(self) -> int:
-        """Return the number of jobs that are waited for."""
-        return len(self._jobs)
 
     def watch(
         self,
@@ -234,7 +234,7 @@ class PollScheduler:
         """
         if self._closed:
             raise _closed(job_id)
-        schedule = GuardedSchedule.guard(schedule)
+        guarded = GuardedSchedule.guard(schedule)
         watch = self._jobs.get(job_id)
         # Two requests may name one job, as after a resume: it is polled once for both.
         if watch is not None:
@@ -243,7 +243,7 @@ class PollScheduler:
             return watch
         now = self._clock.monotonic()
         begun = PollState.begin(job_id, now, age=age)
-        watch = self._jobs[job_id] = PolledJob(begun, schedule, (listener,), raw_wanted=raw_wanted)
+        watch = self._jobs[job_id] = PolledJob(begun, guarded, (listener,), raw_wanted=raw_wanted)
         if age is None:
             self._plan(watch, now)
         elif age >= JUST_MADE:
@@ -252,7 +252,7 @@ class PollScheduler:
             heapq.heappush(self._resumed, (-age, next(self._order), watch))
             self._push(watch.due, None)
         else:
-            self._plan(watch, now + watch.state.next_poll(schedule, now, self._clock.random()))
+            self._plan(watch, now + watch.state.next_poll(guarded, now, self._clock.random()))
         return watch
 
     def unwatch(self, watch: PolledJob, listener: Listener) -> None:
@@ -408,7 +408,7 @@ class PollScheduler:
             age = (self._vendor_now() - snapshot.created_at).total_seconds()
             before = attrs.evolve(before, created=now - max(age, 0.0), age_known=True)
         watch.state = before.after_snapshot(snapshot, now, slim=not watch.raw_wanted)
-        if isinstance(watch.schedule, AdaptiveSchedule):
+        if watch.schedule.learns:
             seen = watch.state.poll_result(before, now, hinted=watch.hinted_poll)
             if seen is not None:
                 watch.schedule.learn(seen)

@@ -14,6 +14,7 @@ from akool_async._batch.callback_polling import (
 )
 from akool_async._model.responses import Status
 from akool_async._polling.poll_state import NEW, PollResult
+from akool_async._polling.scheduler import GuardedSchedule
 
 FACTS = PollContext(elapsed=10.0)
 
@@ -70,7 +71,7 @@ def test_polling_is_relaxed_again_when_callbacks_come_again() -> None:
 def test_a_silent_webhook_does_not_stop_polling() -> None:
     reliability = reliable()
     schedule = CallbackSchedule(
-        FixedSchedule(interval=5.0, jitter=0.0),
+        GuardedSchedule(FixedSchedule(interval=5.0, jitter=0.0)),
         lambda: reliability.is_reliable(1010.0),
         expects_callbacks=True,
     )
@@ -93,7 +94,7 @@ def test_polls_are_rare_only_for_a_job_that_expects_a_callback(
     expects_callbacks: bool, reported_done: bool, trusted: bool, rare: bool
 ) -> None:
     schedule = CallbackSchedule(
-        FixedSchedule(interval=5.0),
+        GuardedSchedule(FixedSchedule(interval=5.0)),
         lambda: trusted,
         expects_callbacks=expects_callbacks,
         reported_done=reported_done,
@@ -106,7 +107,7 @@ def test_polls_are_rare_only_for_a_job_that_expects_a_callback(
 
 def test_polls_never_come_sooner_than_the_wrapped_schedule_says() -> None:
     schedule = CallbackSchedule(
-        FixedSchedule(interval=600.0, jitter=0.0), lambda: True, expects_callbacks=True
+        GuardedSchedule(FixedSchedule(interval=600.0, jitter=0.0)), lambda: True, expects_callbacks=True
     )
 
     assert schedule.next_poll(FACTS, 0.5) == 600.0
@@ -115,9 +116,10 @@ def test_polls_never_come_sooner_than_the_wrapped_schedule_says() -> None:
 def test_the_wrapped_schedule_still_learns() -> None:
     inner = LearnedSchedule()
     before = inner.next_poll(FACTS, 0.5)
-    schedule = CallbackSchedule(inner, lambda: False)
+    schedule = CallbackSchedule(GuardedSchedule(inner), lambda: False)
     for _ in range(50):
         schedule.learn(PollResult(elapsed=11.0, status=Status.COMPLETED, history=NEW, hinted=True))
 
     assert inner.next_poll(FACTS, 0.5) != before
-    CallbackSchedule(FixedSchedule(), lambda: False).learn(PollResult(elapsed=1.0, status=Status.COMPLETED))
+    fixed = CallbackSchedule(GuardedSchedule(FixedSchedule()), lambda: False)
+    fixed.learn(PollResult(elapsed=1.0, status=Status.COMPLETED))

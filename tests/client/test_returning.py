@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from akool_async._model.responses import Snapshot, Status
+from akool_async._observer import Observers
 from akool_async._polling.poll_state import PollContext, PollResult
 from akool_async._polling.scheduler import MIN_HINTED_INTERVAL, RESUME_SPACING, PolledJob, PollScheduler
 from akool_async._polling.schedules import FixedSchedule
@@ -32,7 +33,10 @@ class Asked:
         self.status = status
         self.created_at: datetime | None = EPOCH
         self.url = "https://files.test/ja.mp4"
-        self.waiting = PollScheduler(self._poll, clock=VirtualClock(1), tasks=tasks, pollers=16)
+        clock = VirtualClock(1)
+        self.waiting = PollScheduler(
+            self._poll, clock=clock, tasks=tasks, pollers=16, vendor_now=clock.now, observers=Observers()
+        )
 
     async def _poll(self, job_id: str) -> Snapshot:
         self.polls.append((anyio.current_time(), job_id))

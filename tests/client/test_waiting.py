@@ -23,6 +23,7 @@ from akool_async import (
 )
 from akool_async._http import ApiCall
 from akool_async._http.exchange import ExchangeDeadlines
+from akool_async._observer import Observers
 from akool_async._polling import poll_state as observation
 from akool_async._polling import scheduler as _waiting
 from akool_async._polling.scheduler import PollScheduler
@@ -203,7 +204,10 @@ async def test_a_poll_that_comes_back_while_the_client_is_closed_tells_nobody_tw
         return Snapshot(job_id=job_id, status=Status.COMPLETED)
 
     async with anyio.create_task_group() as tasks:
-        waiting = PollScheduler(poll, clock=VirtualClock(1), tasks=tasks, pollers=1)
+        clock = VirtualClock(1)
+        waiting = PollScheduler(
+            poll, clock=clock, tasks=tasks, pollers=1, vendor_now=clock.now, observers=Observers()
+        )
         schedule = FixedSchedule(interval=1.0)
         waiting.watch("a" * 24, schedule, lambda watch: told.append(watch.error), age=None)
 
