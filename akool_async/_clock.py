@@ -1,9 +1,9 @@
-"""The clock that everything else is given: time, waits and random numbers; and the vendor's clock."""
+"""The clock that everything else is given: time, waits and random numbers; and times in answers of hosts."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Protocol
@@ -90,16 +90,8 @@ class ServerClock:
 
     def update(self, date: str) -> None:
         """Record the Date header of an answer; an invalid one, or the same second again, is ignored."""
-        if date == self._date:
-            return
-        try:
-            parsed = parsedate_to_datetime(date)
-        except (ValueError, TypeError, OverflowError):
-            return
-        # Without a zone the parsed time is naive; taken for local time it would shift every expiry by hours.
-        self._date = date
-        self._date_time = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
-        self._heard = self._clock.monotonic()
+        if date != self._date and (moment := http_date(date)) is not None:
+            self._date, self._date_time, self._heard = date, moment, self._clock.monotonic()
 
     @property
     def is_known(self) -> bool:
@@ -111,3 +103,28 @@ class ServerClock:
         if self._date_time is None:
             return self._clock.now()
         return self._date_time + timedelta(seconds=self._clock.monotonic() - self._heard)
+
+
+def http_date(text: str) -> datetime | None:
+    """Return a date of HTTP, aware; None for what is not one."""
+    try:
+        parsed = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    # Without a zone the parsed time is naive; taken for local time it would shift every expiry by hours.
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for, in either of its forms; None without one.
+
+    Args:
+        headers: of an answer.
+        now: for the form with a date, aware; where it is not known, such a date asks for no wait.
+    """
+    value = headers.get("retry-after", "").strip()
+    # isdigit() alone accepts digits of other scripts, and float() of a long text could be infinite.
+    if value.isascii() and value.isdigit():
+        return float(value[:6])
+    at = http_date(value)
+    return None if at is None else max((at - (now or at)).total_seconds(), 0.0)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -248,26 +247,3 @@ class ThrottlePause:
         # An answer to a call from before the pause proves nothing about the vendor's limit now.
         if sent >= self._opens:
             self._times = 0
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that a Retry-After header asks for, in either of its forms; None without one.
-
-    Args:
-        headers: of an answer.
-        now: seconds since the epoch, for the form with a date.
-    """
-    value = headers.get("retry-after", "").strip()
-    # isdigit() alone accepts digits of other scripts, and float() of a long text could be infinite.
-    if value.isascii() and value.isdigit():
-        return float(value[:6])
-    at = http_date(value)
-    return None if at is None else max(at - now, 0.0)
-
-
-def http_date(text: str) -> float | None:
-    """Return a date of HTTP in seconds since the epoch; None for what is not one."""
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Final
 
 import attrs
 
+from akool_async._clock import http_date, retry_after
 from akool_async._model.errors import DownloadError
-from akool_async._retry import http_date, retry_after
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
@@ -90,7 +89,7 @@ def read_range(
         return None
     if status >= 500 or status in _RETRYABLE:
         # By the clock of the same answer; without one, a date says nothing of how long to wait.
-        wait = retry_after(headers, http_date(headers.get("date", "")) or math.inf)
+        wait = retry_after(headers, http_date(headers.get("date", "")))
         raise RetryableResponse(f"the file host answered HTTP {status}", http_status=status, retry_after=wait)
     if status not in (200, 206):
         raise DownloadError(f"The file host answered HTTP {status}.", http_status=status)

@@ -14,7 +14,7 @@ import anyio
 import attrs
 from anyio.abc import TaskGroup
 
-from akool_async._clock import Clock, ServerClock
+from akool_async._clock import Clock, ServerClock, retry_after
 from akool_async._http.auth import AuthHeader, TokenAuth
 from akool_async._http.clients import HttpClients
 from akool_async._http.exchange import (
@@ -41,7 +41,7 @@ from akool_async._model.errors import (
 from akool_async._model.redact import Secret, detach
 from akool_async._model.validators import seconds_field
 from akool_async._observer import CallEvent, Observers, RateLimitEvent, RetryEvent
-from akool_async._retry import RetryBudget, RetryPolicy, ThrottlePause, retry_after
+from akool_async._retry import RetryBudget, RetryPolicy, ThrottlePause
 from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
 
 logger = logging.getLogger("akool_async")
@@ -338,7 +338,7 @@ class ApiSession:
             return parse_response(answer, host=self._origin, languages=call.job_count)
         except CallFailed as failed:
             # By the clock of the same answer: with a wrong clock here a date could mean years.
-            failed.retry_after = retry_after(answer.headers, self.server_time.now().timestamp())
+            failed.retry_after = retry_after(answer.headers, self.server_time.now())
             raise
 
     async def _exchange(self, call: ApiCall, auth: AuthHeader | None) -> RawResponse:
