@@ -23,7 +23,7 @@ from akool_async._download.network import (
 from akool_async._environment import is_loopback, proxy_for, tls_context
 from akool_async._model.errors import DownloadError
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaKind, MediaProblem
-from akool_async._model.redact import sanitize
+from akool_async._model.redact import exception_chain, sanitize
 from akool_async._model.share_pages import find_share_page
 from akool_async._model.validators import file_path, positive, whole_number
 
@@ -205,7 +205,8 @@ class _MediaTransport(httpx.AsyncBaseTransport):
                 advice=_UPLOAD,
             ) from error
         except httpx.ConnectError as error:
-            if not _is_unresolved(error):
+            # httpcore raises `from None`: the earlier error is still in its context.
+            if not any(isinstance(one, socket.gaierror) for one in exception_chain(error)):
                 raise
             raise MediaError(
                 f"This machine finds no address for the host {host}.",
@@ -221,10 +222,3 @@ class _MediaTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         for transport in (self._to_public, self._to_any, *self._proxied.values()):
             await transport.aclose()
-
-
-def _is_unresolved(error: BaseException | None) -> bool:
-    # httpcore raises `from None`: the earlier error is still its context.
-    while error is not None and not isinstance(error, socket.gaierror):
-        error = error.__cause__ or error.__context__
-    return error is not None
