@@ -109,7 +109,7 @@ class ClientSession:
     ) -> None:
         """Make the connections; they are closed by their own `close`."""
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(clients)
+            stack.push_async_callback(clients.aclose)
             # Entered last, below: an error raised here would otherwise come out as an exception group.
             background = BackgroundTasks()
             api = ApiSession(

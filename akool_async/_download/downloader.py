@@ -7,6 +7,7 @@ import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -83,7 +84,7 @@ class FileDownloader:
         self._tls_context = cache(tls_context)  # loading the certificates takes long
 
     def session(self) -> FileHostSession:
-        """Return connections for the files of one result, to be used in `async with`."""
+        """Return connections for the files of one result, which are to be closed."""
         return FileHostSession(
             self._backend,
             self._direct_transport,
@@ -202,7 +203,7 @@ class ResultDownload:
         before = await run_blocking(request.stem, self._find_saved)
         if before is not None:
             return before
-        async with self._downloader.session() as session:
+        async with aclosing(self._downloader.session()) as session:
             for artifact in request.urls:
                 if artifact not in self._files:
                     self._files[artifact] = await self._save(artifact, session)

@@ -11,8 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 import attrs
@@ -111,13 +110,7 @@ class FileHostSession:
         self._opened: dict[tuple[str, str | None], httpx.AsyncBaseTransport] = {}
         self._proxies: dict[tuple[str, str], EnvironmentProxy | None] = {}
 
-    async def __aenter__(self) -> Self:
-        """Nothing is opened before the first request."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
         with anyio.CancelScope(shield=True):
             for transport in self._opened.values():

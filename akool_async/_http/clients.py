@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ssl
 from functools import cache
-from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import anyio
 import attrs
@@ -46,13 +45,7 @@ class HttpClients:
     owned: bool
     proxy: EnvironmentProxy | None = None
 
-    async def __aenter__(self) -> Self:
-        """Open nothing: connections are made on first use."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def aclose(self) -> None:
         """Close the clients that were built here; a client of the caller stays open."""
         if self.owned:
             with anyio.CancelScope(shield=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def downloads(api: str = LOOPBACK, **limits: object) -> FileDownloader:
 async def fetch(downloader: FileDownloader, url: str, target: Path, **fields: object) -> Any:
     """Download one file over a session of its own."""
     spec = FileSpec(**{"url": url, "target": target, "kind": Kind.VIDEO, "owner": "job-1"} | fields)
-    async with downloader.session() as session:
+    async with aclosing(downloader.session()) as session:
         return await downloader.fetch(spec, session)
 
 

@@ -10,9 +10,8 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -24,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from akool_async._client import AkoolClient
+from akool_async._clock import http_date
 from akool_async._environment import describe_cause
 from akool_async._http.clients import create_clients
 from akool_async._journal import open_journal
@@ -164,7 +164,10 @@ async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
         return
     began = time.monotonic()
     try:
-        async with clients, clients.creates.client.stream("HEAD", origin, timeout=_TIMEOUT) as answer:
+        async with (
+            aclosing(clients),
+            clients.creates.client.stream("HEAD", origin, timeout=_TIMEOUT) as answer,
+        ):
             stream = answer.extensions.get("network_stream")
             address = None if stream is None else stream.get_extra_info("server_addr")
             where = f"{address[0]} port {address[1]}" if address else "an unknown address"
@@ -191,9 +194,8 @@ def _clock(headers: httpx.Headers, seconds: float) -> Finding:
     if scale is not None:
         pace = "is moved by hand" if scale == "0" else f"runs {scale} times as fast"
         return Finding("clock", Level.OK, f"The host is a sandbox whose time {pace}: nothing to compare.")
-    try:
-        theirs = parsedate_to_datetime(headers.get("date", "")).astimezone(UTC)
-    except ValueError:
+    theirs = http_date(headers.get("date", ""))
+    if theirs is None:
         return Finding(
             "clock", Level.WARNING, "The host does not send its time, so the clocks were not compared."
         )
