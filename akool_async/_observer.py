@@ -66,7 +66,6 @@ class CallEvent(Event):
     seconds: float
 
     def __str__(self) -> str:
-        """Return it as a line of a log."""
         return f"{self.method} {self.path}: {self.result}, attempt {self.attempt}, {self.seconds:.3f} s"
 
 
@@ -86,7 +85,6 @@ class RetryEvent(Event):
     wait: float
 
     def __str__(self) -> str:
-        """Return it as a line of a log."""
         return f"{self.path} is called again in {self.wait:.1f} s: {self.reason}"
 
 
@@ -104,7 +102,6 @@ class RateLimitEvent(Event):
     retry_after: float | None
 
     def __str__(self) -> str:
-        """Return it as a line of a log."""
         return f"The vendor is rate limiting ({self.path}); all calls of this client wait."
 
 
@@ -126,7 +123,6 @@ class PollEvent(Event):
     error: str = ""
 
     def __str__(self) -> str:
-        """Return it as a line of a log."""
         said = self.error or f"status {self.status}, progress {self.progress}"
         return f"Job {self.job_id} was polled: {said}"
 
@@ -187,7 +183,6 @@ class SubmittedEvent(_EntryEvent):
     credits_locked: float | None = None
 
     def __str__(self) -> str:
-        """Return it as a line of a log."""
         return f"Submitted {self.key} ({self.target}): job {self.job_id}."
 
 
@@ -215,7 +210,6 @@ class TerminalEvent(_EntryEvent):
     credits_used: float | None = None
 
     def __str__(self) -> str:
-        """Return it as a line of a log."""
         end = "is completed." if self.completed else f"failed: {self.reason}"
         return f"Job {self.job_id} of {self.key} ({self.target}) {end}"
 
@@ -240,7 +234,6 @@ class SavedEvent(_EntryEvent):
     video: str
 
     def __str__(self) -> str:
-        """Return it as a line of a log."""
         return f"The result of {self.key} ({self.target}) is saved in {self.video}."
 
 
@@ -271,7 +264,6 @@ class DoubtEvent(_EntryEvent):
     doubt_ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return it as a line of a log."""
         ids = f" It may have made: {', '.join(self.doubt_ids)}." if self.doubt_ids else ""
         return f"{self.key} ({self.target}) is in doubt: {self.reason}{ids}"
 
@@ -331,7 +323,6 @@ class StoppedEvent(Event):
     reason: str
 
     def __str__(self) -> str:
-        """Return it as a line of a log."""
         return f"Nothing more is submitted ({self.cause}): {self.reason}"
 
 
