@@ -76,7 +76,7 @@ def errors() -> str:
                 yield f"`{error.__name__}`", f"`{parent.__name__}`", said, told
                 yield from below(error)
 
-    return _table("error | a kind of | what happened | what it says besides", below(AkoolError))
+    return _table("error | base | what happened | impact and advice", below(AkoolError))
 
 
 TABLES: dict[str, Callable[[], str]] = {"calls": calls, "codes": codes, "states": states, "errors": errors}

@@ -133,11 +133,11 @@ class Failure(enum.Enum):
 class Action(enum.Enum):
     """What a call does about a failure."""
 
-    RETRY = "wait with growing backoff and send again, as one attempt more"
-    WAIT = "wait and send again; it counts as no attempt"
+    RETRY = "wait with growing backoff and send again; this counts as an attempt"
+    WAIT = "wait and send again; this does not count as an attempt"
     REFRESH_TOKEN = "fetch one new token and send again, once"  # noqa: S105 - what a call does
     RAISE = "stop with an error"
-    IN_DOUBT = "stop: it is in doubt, and never sent again"
+    IN_DOUBT = "stop: the call is in doubt, and never sent again"
 
 
 POLICY: Final[Mapping[Failure, tuple[Action, Action]]] = MappingProxyType(

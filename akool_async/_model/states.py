@@ -37,11 +37,11 @@ class ResumeAction(enum.Enum):
     """What a new run does with an entry that it finds."""
 
     SUBMIT = "submit it"
-    DOUBT = "the intent has no answer: it is in doubt"
+    DOUBT = "declare it in doubt, because the intent has no answer"
     HOLD = "keep the doubt, or pay again if the caller says so"
     POLL = "wait for the job"
     DOWNLOAD = "ask for a fresh URL and save the result"
-    REPORT = "hand out how it ended, marked as resumed"
+    REPORT = "report how it ended, marked as resumed"
 
 
 TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
