@@ -205,6 +205,11 @@ class Plan:
         """Number of entries by what would be done with them."""
         return Counter(entry.action for entry in self.entries)
 
+    def with_entries(self, entries: Sequence[PlanEntry]) -> Plan:
+        """Return this plan with other entries, and what these would cost."""
+        paid = (entry.price for entry in entries if entry.action.is_paid)
+        return attrs.evolve(self, entries=entries, estimate=self.prices.estimate(paid))
+
     @property
     def unreachable(self) -> AkoolError | None:
         """Why no connection to the server could be made, if so."""

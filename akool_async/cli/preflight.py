@@ -123,8 +123,7 @@ async def make_checked_plan(
         output.check_folders(storage, written={output.path.parent, *([output.local] if beside else ())})
     if unreadable:  # else the entries stay what they are: made one by one, where they are looked at
         entries = tuple(_readable(entry, unreadable.get(entry.item.line)) for entry in plan.entries)
-        prices = (entry.price for entry in entries if entry.action.is_paid)
-        plan = attrs.evolve(plan, entries=entries, estimate=plan.prices.estimate(prices))
+        plan = plan.with_entries(entries)
     shared = any(
         url.startswith("file:") for item in plan.new_items for url in private_inputs(item.request).values()
     )
@@ -151,8 +150,7 @@ async def _look_into_videos(plan: Plan, preflight: Preflight) -> Plan:
         _judged(plan, entry, checks[id(entry.item.request)]) if entry.action.is_paid else entry
         for entry in plan.entries
     )
-    prices = (entry.price for entry in entries if entry.action.is_paid)
-    return attrs.evolve(plan, entries=entries, estimate=plan.prices.estimate(prices))
+    return plan.with_entries(entries)
 
 
 def _judged(plan: Plan, entry: PlanEntry, check: RequestCheck) -> PlanEntry:

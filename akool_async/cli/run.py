@@ -137,13 +137,8 @@ def _trial_of(plan: Plan, jobs: int) -> Plan:
         for entry in paid[:jobs]
     )
     items = tuple(entry.item for entry in entries)
-    return attrs.evolve(
-        plan,
-        catalog=attrs.evolve(plan.catalog, items=items, rows=len(items), duplicates=()),
-        entries=entries,
-        estimate=plan.prices.estimate(entry.price for entry in entries),
-        trial_of=plan,
-    )
+    catalog = attrs.evolve(plan.catalog, items=items, rows=len(items), duplicates=())
+    return attrs.evolve(plan.with_entries(entries), catalog=catalog, trial_of=plan)
 
 
 def _plan(catalog: Catalog, options: RunOptions, connection: ConnectionOptions) -> Plan:
