@@ -12,11 +12,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import anyio
 import attrs
@@ -114,9 +114,7 @@ class CommandResult:
 
 
 class SavedCommands:
-    """Runs the command for one result after the other, a few at once; used in `async with`.
-
-    Leaving waits for those that run. A cancelled run, or one that is killed, ends them.
+    """Runs the command for one result after the other, a few at once, inside `running`.
 
     Args:
         command: what is run.
@@ -139,30 +137,25 @@ class SavedCommands:
         self._secrets = tuple(secrets)
         self._on_end = on_end
         self._limit = anyio.CapacityLimiter(AT_ONCE)
-        self._tasks: TaskGroup | None = None
-        self._done: set[tuple[str, str, str]] = set()
+        self._tasks: TaskGroup
+        self._done: set[tuple[str, str, str]]
         self.failed: int = 0
 
-    async def __aenter__(self) -> Self:
-        """Read what ended well in earlier runs."""
-        self._done = await run_sync(self._read)
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        return self
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run commands until the block ends, then wait for those that run.
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        """Wait for the commands that run."""
-        assert self._tasks is not None  # noqa: S101 - it was entered
-        return await self._tasks.__aexit__(kind, error, trace)
+        A cancelled run, or one that is killed, ends them.
+        """
+        self._done = await run_sync(self._read)  # what ended well in earlier runs
+        async with anyio.create_task_group() as self._tasks:
+            yield
 
     def add(self, outcome: Outcome) -> None:
         """Run the command for an outcome if it is a saved result, unless it ended well before."""
         if not isinstance(outcome, Completed) or outcome.saved is None:
             return
         if self._name(outcome) not in self._done:
-            assert self._tasks is not None  # noqa: S101 - it was entered
             self._tasks.start_soon(self._run, outcome)
 
     async def _run(self, outcome: Completed) -> None:

@@ -316,7 +316,8 @@ class CatalogRun:
             tasks.start_soon(self._report_progress, batch)
             if self._options.limits.report:
                 tasks.start_soon(self._write_reports)
-            async with self._progress.watching(self._look), self._commands or nullcontext():
+            commands = nullcontext() if self._commands is None else self._commands.running()
+            async with self._progress.watching(self._look), commands:
                 await self._read_outcomes(batch)
             tasks.cancel_scope.cancel()
 
