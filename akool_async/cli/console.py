@@ -122,6 +122,13 @@ def print_info(text: str) -> None:
     stderr.print(line, markup=False, soft_wrap=True)
 
 
+def print_command(why: str, *commands: str) -> None:
+    """Print why to run some commands, and each on a line of its own, so that it can be copied."""
+    print_info(why)
+    for command in commands:
+        print_info(f"{' ' * _COMMAND_INDENT}{command}")
+
+
 def print_error(text: object) -> None:
     """Print what went wrong to stderr, after the program's name."""
     print_info(f"akool-async: {text}")

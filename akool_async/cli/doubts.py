@@ -26,6 +26,7 @@ from akool_async.cli.console import (
     duration,
     format_value,
     moment_text,
+    print_command,
     print_error,
     print_info,
 )
@@ -299,8 +300,6 @@ def confirm_not_made(
     found = [job_id for job_id, snapshot in jobs.items() if snapshot is not None]
     if found:
         question = f"The answer for {name} named job {' and '.join(found)}, and the vendor has it."
-        print_info("To save what the vendor has, which costs nothing more, run:")
-        for job_id in found:
-            print_info(f"    {accepting(job_id)}")
+        print_command("To save what the vendor has, which costs nothing more, run:", *map(accepting, found))
     # Called not made, a job that is paid would be lost, and the next run would pay for another one.
     return not question or confirm(f"{question} Call it not made, and pay once more?", yes=yes)

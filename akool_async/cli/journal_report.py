@@ -14,7 +14,7 @@ from akool_async._batch.resume import find_elsewhere
 from akool_async._download import is_there
 from akool_async._journal import EVER, Entry, Journal
 from akool_async._model.codes import error_for
-from akool_async._model.errors import JournalLockedError, JournalOlderError
+from akool_async._model.errors import InvalidRequestError, JournalLockedError, JournalOlderError
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_incomplete, is_unverified, needs_correction
 from akool_async._model.redact import strip_query
@@ -68,15 +68,22 @@ MAX_SHOWN: Final = 10
 """Entries of a kind that `status` shows; `list` shows all."""
 
 
-def state_word(entry: Entry, output: OutputOptions) -> str:
-    """Return how an entry is; one that failed without a job was refused."""
-    # A run without a folder for results emits them as they are at the vendor: that is no file here.
-    if entry.state is State.DELIVERED and not entry.files:
-        return STATE_WORDS[State.COMPLETED]
-    if entry.state is State.DELIVERED:
-        gone = _lost(entry.files, entry.name, output) == FILES_GONE
-        return FILES_GONE if gone else UNVERIFIED if is_unverified(entry.reason) else SAVED
+def recorded_word(entry: Entry) -> str:
+    """Return how an entry is by its record alone; one that failed without a job was refused."""
+    if entry.state is State.DELIVERED and is_unverified(entry.reason):
+        return UNVERIFIED
     return "refused" if entry.state is State.FAILED and not entry.job_id else STATE_WORDS[entry.state]
+
+
+def state_word(entry: Entry, output: OutputOptions) -> str:
+    """Return how an entry of a journal is, after a look at its files."""
+    if entry.state is State.DELIVERED:
+        # A run without a folder for results emits them as they are at the vendor: that is no file here.
+        if not entry.files:
+            return STATE_WORDS[State.COMPLETED]
+        if _lost(entry.files, entry.name, output) == FILES_GONE:
+            return FILES_GONE
+    return recorded_word(entry)
 
 
 def not_downloaded(journal: Journal, within: timedelta = EVER) -> list[Entry]:
@@ -384,6 +391,16 @@ def resubmittable(entries: Iterable[Entry], elsewhere: Mapping[tuple[str, str], 
             f"{entry_label(entry)} is left out: the same {what} is in the journal as {same_work(known)}"
         )
     return resubmitted
+
+
+def check_without_result(keys: Iterable[str], entries: Iterable[Entry], listing: str) -> None:
+    """Raise `InvalidRequestError` for a key of none of these entries; `listing` is what shows all."""
+    unknown = sorted({*keys} - {entry.key for entry in entries})
+    if unknown:
+        raise InvalidRequestError(
+            f"No failed, refused or expired entry is called {', '.join(map(repr, unknown))}.",
+            advice=f"`{listing}` shows the entries and their states.",
+        )
 
 
 def catalog_from(output: OutputOptions, entries: Iterable[Entry], what: str) -> Catalog:

@@ -17,6 +17,7 @@ import attrs
 import platformdirs
 
 from akool_async._environment import PRODUCTION
+from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.redact import Secret, hide
 from akool_async.cli.console import print_info
@@ -68,6 +69,12 @@ class Login:
             secret = hide(texts["client_secret"])
             return cls(source=source, client_id=texts["client_id"], client_secret=secret)
         return None
+
+
+def set_variables() -> list[str]:
+    """Return the variables with credentials that are set, the one that counts first."""
+    names = (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE)
+    return [name for name in names if os.environ.get(name, "").strip()]
 
 
 def login_path() -> Path:

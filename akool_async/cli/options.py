@@ -7,7 +7,6 @@ import getpass
 import math
 import os
 import re
-import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -24,13 +23,13 @@ from akool_async._download import local_path
 from akool_async._environment import find_origin
 from akool_async._journal import Journal, open_journal
 from akool_async._journal.names import beside
-from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VARIABLE
+from akool_async._model.credentials import KEY_VARIABLE, SECRET_VARIABLE
 from akool_async._model.errors import AuthenticationError, ConfigurationError, JournalOlderError
 from akool_async._model.locations import BucketPath
 from akool_async._model.redact import hide, sanitize
 from akool_async._storage import Storage, result_folder, unwritable_reason
-from akool_async.cli.console import print_info, shown_argument
-from akool_async.cli.logins import Login, stored_logins, warn_if_shared
+from akool_async.cli.console import can_ask, print_info, shown_argument
+from akool_async.cli.logins import Login, set_variables, stored_logins, warn_if_shared
 from akool_async.cli.next_commands import OptionValue, next_command
 from akool_async.cli.on_saved import SavedCommand
 
@@ -222,9 +221,8 @@ class ConnectionOptions:
             key = hide(read_key_file(self.key_file))
             warn_if_shared(self.key_file)
             return Login(source=f"the key file {self.key_file}", api_key=key)
-        for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE):
-            if os.environ.get(name, "").strip():
-                return Login(source=name)  # the client reads it, and says what is missing
+        if variables := set_variables():
+            return Login(source=variables[0])  # the client reads them, and says what is missing
         return next(stored_logins(self.origin), None)
 
     def client(self, **options: Any) -> AkoolClient:
@@ -251,7 +249,7 @@ class ConnectionOptions:
         if found is not None:
             return found
         # A script that waits for a key which nobody types would hang until it is killed.
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not can_ask():
             raise AuthenticationError(
                 "No credentials.",
                 impact="Nothing was sent.",

@@ -14,6 +14,7 @@ from akool_async._journal import Entry
 from akool_async._model.fingerprint import canonical_url
 from akool_async._model.requests import Request, video_url
 from akool_async._model.tariff import JobKind, PriceModel, Rate, credits_text
+from akool_async.cli.console import counted
 
 _MOST_LOOKED_UP: Final = 2000
 """Earlier jobs whose length is looked up: more of them change the price no more."""
@@ -121,10 +122,9 @@ class Estimate:
 def rate_text(rate: Rate) -> str:
     """Return what jobs of one kind cost, with what that rests on and how far they differ."""
     spread = "" if rate.most - rate.least < 1e-6 else f", {rate.least:.3g} to {rate.most:.3g}"
-    jobs = "1 job" if rate.jobs == 1 else f"{rate.jobs:,} jobs"
     return (
         f"{rate.kind}: {rate.each:.3g} credits per {rate.unit}{spread}, "
-        f"{rate.per_second:.3g} a second over {jobs}"
+        f"{rate.per_second:.3g} a second over {counted(rate.jobs, 'job')}"
     )
 
 

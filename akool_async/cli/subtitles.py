@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -10,7 +11,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async._download import find_file
+from akool_async._download import find_file, local_path
 from akool_async._journal import Entry
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.locations import BucketPath
@@ -19,6 +20,7 @@ from akool_async._model.states import State
 from akool_async.captions import (
     CaptionFileError,
     CaptionLimits,
+    Cue,
     Terms,
     limits_for,
     read_cues,
@@ -36,14 +38,24 @@ Folder = Annotated[
 ]
 
 
+def captions_folder(output: OutputOptions, named: Path | None) -> Path:
+    """Return the folder for reviewers: the one that was named, or the usual one."""
+    return output.local / CAPTIONS if named is None else local_path(named)
+
+
 @attrs.frozen
 class SavedSubtitles:
-    """The saved subtitles of one entry."""
+    """The saved subtitles of one entry; `spoken` is None where there are none of the source language."""
 
     entry: Entry
     name: str
     translated: Path
     spoken: Path | None
+
+    @property
+    def spoken_cues(self) -> Sequence[Cue]:
+        """The subtitles in the source language."""
+        return () if self.spoken is None else read_cues(self.spoken)
 
     def corrected(self, folder: Path) -> list[Path]:
         """Return the files in which a reviewer has changed something, or which can't be read."""
@@ -78,16 +90,16 @@ async def saved_subtitles(
             if saved is None or saved.translated_srt is None:
                 continue
             unknown -= named
-            paths = [saved.translated_srt, saved.original_srt]
-            here = [path and find_file(str(path), output.local, entry.name) for path in paths]
-            assert here[0] is not None  # noqa: S101 - looked at above
-            if isinstance(saved.translated_srt, BucketPath) and not here[0].exists():
+            translated = find_file(str(saved.translated_srt), output.local, entry.name)
+            if isinstance(saved.translated_srt, BucketPath) and not translated.exists():
                 raise InvalidRequestError(
                     f"{saved.translated_srt} is in a bucket.",
                     impact="Nothing was changed.",
                     advice=f"`{output.command('report', copies=True)}` copies it to this machine.",
                 )
-            found.append(SavedSubtitles(entry, entry.name or saved.video.stem, here[0], here[1]))
+            spoken = saved.original_srt and find_file(str(saved.original_srt), output.local, entry.name)
+            spoken = spoken if spoken and spoken.exists() else None
+            found.append(SavedSubtitles(entry, entry.name or saved.video.stem, translated, spoken))
     if unknown:
         raise InvalidRequestError(
             f"Nothing called {', '.join(map(repr, sorted(unknown)))} is saved with subtitles.",

@@ -30,6 +30,7 @@ from akool_async.cli.catalog.model import (
     names_for,
 )
 from akool_async.cli.catalog.readers import read_table
+from akool_async.cli.console import counted
 
 _MISSING: Final = {
     "url": "The video's URL is missing",
@@ -255,8 +256,7 @@ class RowReader:
             yield f"{self._file}: Columns that are not read: {names}."
         for name, (words, count) in self._empty_words.items():
             said = ", ".join(f"'{word}'" for word in sorted(words))
-            cells = "1 cell" if count == 1 else f"{count:,} cells"
-            yield f"{self._file}: {name}: {said} in {cells} is taken for empty."
+            yield f"{self._file}: {name}: {said} in {counted(count, 'cell')} is taken for empty."
 
 
 def read_option(option: str, given: Any, names: LanguageNames) -> Any:

@@ -23,11 +23,11 @@ from akool_async.captions import (
     read_cues,
     read_translation,
 )
-from akool_async.cli.console import counted, print_info, print_rows, shown_argument
+from akool_async.cli.console import counted, print_command, print_info, print_rows, shown_argument
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, JsonFlag, OutputOptions
 from akool_async.cli.saved_files import with_results
-from akool_async.cli.subtitles import CAPTIONS, DEFAULT_CHECK, CheckOptions, Folder, saved_subtitles
+from akool_async.cli.subtitles import DEFAULT_CHECK, CheckOptions, Folder, captions_folder, saved_subtitles
 
 _LANGUAGE_IN_NAME: Final = re.compile(r".*\.([A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,20})*)(?:\.bilingual)?\.\w+")
 _MAX_SHOWN: Final = 10
@@ -71,16 +71,15 @@ def captions_pull(
         Folder for the files; default is `captions` in the folder of the results.
     """
     output = with_results(output)
-    folder = output.local / CAPTIONS if to is None else local_path(to)
+    folder = captions_folder(output, to)
     layouts: list[Layout] = ["srt", *table, *(["bilingual"] if bilingual else [])]  # type: ignore[list-item]
     written: list[Path] = []
     kept: list[Path] = []
     for one in anyio.run(saved_subtitles, output, keys, language):
-        spoken = () if one.spoken is None or not one.spoken.exists() else read_cues(one.spoken)
         translated = read_cues(one.translated)
         try:
             (folder / one.name).parent.mkdir(parents=True, exist_ok=True)
-            made, left = lay_out(folder, one.name, spoken, translated, layouts)
+            made, left = lay_out(folder, one.name, one.spoken_cues, translated, layouts)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or folder} can't be written: {error.strerror}.",
@@ -94,9 +93,8 @@ def captions_pull(
     if kept:
         print_info(f"{counted(len(kept), 'file')} left alone: already there, perhaps with corrections.")
     if written or kept:
-        print_info("Once they are corrected, check them:")
-        print_info(f"    {output.command('captions check', folder=to)}")
-    if not written and not kept:
+        print_command("Once they are corrected, check them:", output.command("captions check", folder=to))
+    else:
         print_info(f"Nothing in {output.path} is saved with subtitles.")
     return ExitCode.OK
 
@@ -137,7 +135,7 @@ def captions_check(
     checked = 0
     corrected: dict[tuple[str, str], None] = {}
     rows: list[dict[str, Any]] = []
-    laid_out = output.local / CAPTIONS if folder is None else local_path(folder)
+    laid_out = captions_folder(output, folder)
     for path, target, spoken, entry in _to_check(files, language, original, output, laid_out):
         checked += 1
         if entry is not None and path.is_relative_to(laid_out):
@@ -148,27 +146,27 @@ def captions_check(
             found = {"file": str(path), "cue": None, "time": "", "fault": "unreadable", "message": str(error)}
             rows.append(found)
             continue
-        limits, found_terms = (
-            check.limits(target),
-            check.terms(None if entry is None else entry.request, target, words),
-        )
-        faults = check_cues(cues, limits, target=target, spoken=original_cues, terms=found_terms)
+        terms = check.terms(None if entry is None else entry.request, target, words)
+        faults = check_cues(cues, check.limits(target), target=target, spoken=original_cues, terms=terms)
         rows += (_fault_row(path, fault) for fault in faults)
     print_rows(rows, _COLUMNS, as_json=as_json)
     where = len({row["file"] for row in rows})
     if rows:
         print_info(f"{counted(len(rows), 'fault')} in {where} of {counted(checked, 'file')}.")
         if not files:
-            print_info("To lay them out for correction, and to check again what was corrected:")
-            print_info(f"    {output.command('captions pull', to=folder)}")
-            print_info(f"    {output.command('captions check', folder=folder)}")
+            print_command(
+                "To lay them out for correction, and to check again what was corrected:",
+                output.command("captions pull", to=folder),
+                output.command("captions check", folder=folder),
+            )
         return ExitCode.FAILED
     print_info(f"{counted(checked, 'file')}: nothing was found.")
     if corrected:
-        print_info("To translate again with what was corrected, which costs credits:")
-        for key, target in islice(corrected, _MAX_SHOWN):
-            again = output.command("captions push", key, language=target, folder=folder)
-            print_info(f"    {again}")
+        pushes = [
+            output.command("captions push", key, language=target, folder=folder)
+            for key, target in islice(corrected, _MAX_SHOWN)
+        ]
+        print_command("To translate again with what was corrected, which costs credits:", *pushes)
         if len(corrected) > _MAX_SHOWN:
             print_info(f"    and {len(corrected) - _MAX_SHOWN:,} more")
     return ExitCode.OK
@@ -189,9 +187,8 @@ def _to_check(
     if not files:
         languages = () if language is None else (language,)
         for one in anyio.run(saved_subtitles, output, (), languages):
-            spoken = one.spoken if one.spoken is not None and one.spoken.exists() else None
             for path in one.corrected(laid_out) or [one.translated]:
-                yield path, one.entry.target, spoken, one.entry
+                yield path, one.entry.target, one.spoken, one.entry
 
 
 def _fault_row(path: Path, fault: CaptionFault) -> dict[str, Any]:

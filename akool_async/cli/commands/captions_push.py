@@ -21,7 +21,6 @@ from akool_async._model.states import State
 from akool_async.captions import (
     check_cues,
     first_version,
-    read_cues,
     read_translation,
     to_srt,
     version_key,
@@ -50,6 +49,7 @@ from akool_async.cli.subtitles import (
     CheckOptions,
     Folder,
     SavedSubtitles,
+    captions_folder,
     saved_subtitles,
 )
 
@@ -98,15 +98,13 @@ def captions_push(
     """
     output = with_results(output)
     one = _one_entry(output, key, language)
-    laid_out = output.local / CAPTIONS if folder is None else local_path(folder)
-    path = _corrected_file(one, laid_out) if file is None else local_path(file)
+    path = _corrected_file(one, captions_folder(output, folder)) if file is None else local_path(file)
     cues = [cue for cue in read_translation(path) if cue.text]
     if not cues:
         raise InvalidRequestError(f"{path} has no subtitles.", impact="Nothing was sent.")
     target = one.entry.target
-    spoken = read_cues(one.spoken) if one.spoken is not None and one.spoken.exists() else ()
     words = check.terms(one.entry.request, target, check.read_glossary())
-    faults = check_cues(cues, check.limits(target), target=target, spoken=spoken, terms=words)
+    faults = check_cues(cues, check.limits(target), target=target, spoken=one.spoken_cues, terms=words)
     for fault in faults[:_MAX_FAULTS]:
         print_info(f"{path}, cue {fault.number}: {fault.message}")
     if faults:

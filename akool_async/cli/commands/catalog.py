@@ -30,7 +30,7 @@ from akool_async.cli.catalog_options import (
     TranslationOptions,
     read_with_names,
 )
-from akool_async.cli.console import print_info, print_rows, write_json
+from akool_async.cli.console import print_command, print_info, print_rows, write_json
 from akool_async.cli.events import plan_json
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import (
@@ -104,8 +104,7 @@ def plan(
     for line in plan_lines(seen):
         print_info(line)
     if seen.counts[PlannedAction.IN_DOUBT]:
-        print_info("To resolve submissions whose outcome is unknown, run:")
-        print_info(f"    {output.command('resolve')}")
+        print_command("To resolve submissions whose outcome is unknown, run:", output.command("resolve"))
     return ExitCode.OK
 
 

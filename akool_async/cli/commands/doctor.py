@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -39,7 +39,7 @@ from akool_async._model.tariff import credits_text
 from akool_async.cli.console import counted, duration, format_value, print_rows
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import read_status
-from akool_async.cli.logins import is_shared, stored_logins
+from akool_async.cli.logins import is_shared, set_variables, stored_logins
 from akool_async.cli.options import (
     DEFAULT_CONNECTION,
     DEFAULT_OUTPUT,
@@ -91,7 +91,7 @@ class Finding:
 async def examine(connection: ConnectionOptions, output: OutputOptions) -> AsyncIterator[Finding]:
     """Run one check after the other."""
     yield _versions()
-    keys = _credentials(connection, os.environ)
+    keys = _credentials(connection)
     yield keys
     host = None
     async for finding in _host(connection):
@@ -114,7 +114,7 @@ def _versions() -> Finding:
     return Finding("versions", Level.OK, ", ".join(found))
 
 
-def _credentials(connection: ConnectionOptions, environment: Mapping[str, str]) -> Finding:
+def _credentials(connection: ConnectionOptions) -> Finding:
     """Say where the credentials come from, and nothing of what they are."""
     try:
         found = connection.find_login()
@@ -132,16 +132,14 @@ def _credentials(connection: ConnectionOptions, environment: Mapping[str, str]) 
             "credentials", Level.OK, f"The key file {connection.key_file} can be read (--key-file)."
         )
     # Only whether a variable is set is shown, and how long a key is: enough to notice a cut one.
-    given = [
-        name for name in (KEY_VARIABLE, ID_VARIABLE, SECRET_VARIABLE) if environment.get(name, "").strip()
-    ]
+    given = set_variables()
     if not given:
         return Finding("credentials", Level.OK, f"Kept in {found.source} for {connection.origin} (hidden).")
     unused = given[1:]
     with suppress(ConfigurationError):  # a wrong host is the next finding
         unused += [login.source for login in stored_logins(connection.origin)]
     if given[0] == KEY_VARIABLE:
-        words = f"{KEY_VARIABLE} is set (hidden, {len(environment[KEY_VARIABLE].strip())} characters)."
+        words = f"{KEY_VARIABLE} is set (hidden, {len(os.environ[KEY_VARIABLE].strip())} characters)."
     elif len(given) == 1:
         advice = f"Set {ID_VARIABLE} and {SECRET_VARIABLE}, or better {KEY_VARIABLE}."
         return Finding("credentials", Level.BAD, f"Only {given[0]} is set.", advice, account=True)
@@ -162,6 +160,7 @@ async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
     except ConfigurationError as error:
         yield Finding("host", Level.BAD, error.message, error.advice)
         return
+    through = "" if clients.proxy is None else f" by the proxy {clients.proxy}"
     began = time.monotonic()
     try:
         async with (
@@ -172,16 +171,14 @@ async def _host(connection: ConnectionOptions) -> AsyncIterator[Finding]:
             address = None if stream is None else stream.get_extra_info("server_addr")
             where = f"{address[0]} port {address[1]}" if address else "an unknown address"
     except httpx.HTTPError as error:
-        through, advice = "", "Check the name, the network and the firewall."
+        advice = "Check the name, the network and the firewall."
         if clients.proxy is not None:
-            through = f" by the proxy {clients.proxy}"
             advice = f"Check the proxy, or correct or unset {clients.proxy.named_by}."
         found = f"{origin} can't be reached{through}: {describe_cause(error)}."
         yield Finding("host", Level.BAD, found, advice)
         return
     seconds = time.monotonic() - began
     named = "--host" if connection.host else HOST_VARIABLE if os.environ.get(HOST_VARIABLE) else "the default"
-    through = f" by the proxy {clients.proxy}" if clients.proxy is not None else ""
     certificates = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), None)
     trusted = f" Certificates are those of {certificates}." if certificates else ""
     words = f"{origin} ({named}) answers from {where}{through} in {seconds:.2g} s.{trusted}"
@@ -213,7 +210,7 @@ async def _account(connection: ConnectionOptions) -> Finding:
         async with connection.client() as client:
             credit = await client.credit()
     except AkoolError as error:
-        advice = " ".join(part for part in (error.impact, error.advice) if part)
+        advice = f"{error.impact} {error.advice}".strip()
         account = isinstance(error, AccountError | InvalidRequestError)
         return Finding("account", Level.BAD, error.message, advice, account=account)
     if credit <= 0:
@@ -254,8 +251,7 @@ async def _journal(output: OutputOptions) -> AsyncIterator[Finding]:
         async with open_journal(output.path, read_only=True) as journal:
             seen = await read_status(journal, output)
     except JournalError as error:
-        advice = " ".join(part for part in (error.impact, error.advice) if part)
-        yield Finding("journal", Level.BAD, error.message, advice)
+        yield Finding("journal", Level.BAD, error.message, f"{error.impact} {error.advice}".strip())
         return
     total = counted(sum(seen.counts.values()), "entry")
     if seen.lock_holder is not None:
@@ -264,12 +260,8 @@ async def _journal(output: OutputOptions) -> AsyncIterator[Finding]:
     else:
         yield Finding("journal", Level.OK, f"{named} can be read: {total}, no run is writing it.")
     if doubts := seen.counts["in doubt"]:
-        yield Finding(
-            "journal",
-            Level.WARNING,
-            f"{counted(doubts, 'entry')} in doubt.",
-            f"Run: {output.command('resolve')}",
-        )
+        found = f"{counted(doubts, 'entry')} in doubt."
+        yield Finding("journal", Level.WARNING, found, f"Run: {output.command('resolve')}")
     if seen.expiring_soon:
         found = f"{counted(seen.expiring_soon, 'entry')} whose result expires within 2 days."
         yield Finding("journal", Level.WARNING, found, f"Run: {output.command('collect')}")

@@ -16,12 +16,13 @@ from akool_async._journal import EVER, Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError, JobNotFoundError
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
-from akool_async.cli.console import counted, print_error, print_info
+from akool_async.cli.console import counted, print_command, print_error, print_info
 from akool_async.cli.events import Events
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.journal_report import (
     AT_VENDOR,
     catalog_from,
+    check_without_result,
     not_downloaded,
     read_entries,
     read_status,
@@ -108,8 +109,7 @@ async def _print_unsent(output: OutputOptions) -> None:
     async with output.reading() as journal:
         found = await read_status(journal, output)
     for why, command in found.catalog_steps:
-        print_info(f"{why}:")
-        print_info(f"    {command}")
+        print_command(f"{why}:", command)
 
 
 def _nothing_to_do(message: str, output: OutputOptions, *, as_json: bool) -> ExitCode:
@@ -263,12 +263,7 @@ def retry(
     if failed == bool(keys):
         raise InvalidRequestError("Name what to submit again: --failed for all, or keys.")
     found, elsewhere = anyio.run(read_entries, output, WITHOUT_RESULT)
-    unknown = sorted(set(keys) - {entry.key for entry in found})
-    if unknown:
-        raise InvalidRequestError(
-            f"No failed, refused or expired entry is called {', '.join(map(repr, unknown))}.",
-            advice=f"`{output.command('list')}` shows the entries and their states.",
-        )
+    check_without_result(keys, found, output.command("list"))
     # What `resubmittable` leaves out would be paid although it is paid already, or can't be sent.
     chosen = [entry for entry in found if failed or entry.key in keys]
     entries = resubmittable(chosen, elsewhere)

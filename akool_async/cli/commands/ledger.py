@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final
 
-import anyio
 from cyclopts import Parameter
 
 from akool_async._download import FileState, local_path
 from akool_async._model.errors import InvalidRequestError
-from akool_async._model.outcomes import is_unverified
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import verify
-from akool_async.cli.commands.worker import Account, LedgerUrl, on_ledger
+from akool_async.cli.commands.worker import Account, LedgerUrl, on_ledger, with_ledger
 from akool_async.cli.console import (
     confirm,
     counted,
@@ -26,7 +23,7 @@ from akool_async.cli.console import (
 )
 from akool_async.cli.doubts import accept_job, confirm_not_made
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.journal_report import STATE_WORDS, WORDS
+from akool_async.cli.journal_report import STATE_WORDS, WORDS, check_without_result, recorded_word
 from akool_async.cli.next_commands import next_command
 from akool_async.cli.options import (
     DEFAULT_CONNECTION,
@@ -42,18 +39,7 @@ if TYPE_CHECKING:
     from akool_async._journal import Entry
     from akool_async.ledger import Ledger
 
-T = TypeVar("T")
 _COLUMNS: Final = {"key": "Key", "target": "Language", "state": "State", "job_id": "Job", "reason": "Reason"}
-
-
-def _read(url: str, account: str, read: Callable[[Ledger], Awaitable[T]]) -> T:
-    from akool_async.ledger import open_ledger  # needs the extra `ledger`
-
-    async def opened() -> T:
-        async with open_ledger(url, account=account) as ledger:
-            return await read(ledger)
-
-    return anyio.run(opened)
 
 
 def status(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag = False) -> int:
@@ -73,7 +59,7 @@ def status(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag
             await opened.count_unpriced(),
         )
 
-    found = _read(ledger, account, read)
+    found = with_ledger(ledger, account, read)
     counts, (unverified, incomplete), (entering, moving), (locked, used), unpriced = found
     if as_json:
         cost = {"locked": locked, "used": used, "unknown_jobs": unpriced}
@@ -122,22 +108,17 @@ def list_entries(
     async def read(opened: Ledger) -> list[dict[str, object]]:
         found = opened.entries(states=None if state is None else [state])
         return [
-            {name: getattr(entry, name) for name in _COLUMNS} | ({} if as_json else {"state": _word(entry)})
+            {name: getattr(entry, name) for name in _COLUMNS}
+            | ({} if as_json else {"state": recorded_word(entry)})
             async for entry in found
         ]
 
-    rows = _read(ledger, account, read)
+    rows = with_ledger(ledger, account, read)
     print_rows(rows, _COLUMNS, as_json=as_json, optional=("reason", "job_id"))
     if not rows and not as_json:
         which = "entries" if state is None else f"entries in the state {state.value}"
         print_info(f"The ledger has no {which} of account {account}.")
     return ExitCode.OK
-
-
-def _word(entry: Entry) -> str:
-    if entry.state is State.DELIVERED and is_unverified(entry.reason):
-        return UNVERIFIED
-    return "refused" if entry.state is State.FAILED and not entry.job_id else STATE_WORDS[entry.state]
 
 
 def export(*, ledger: LedgerUrl, account: Account = "default") -> int:
@@ -146,7 +127,7 @@ def export(*, ledger: LedgerUrl, account: Account = "default") -> int:
     async def read(opened: Ledger) -> list[str]:
         return [line async for line in opened.export()]
 
-    write_lines(_read(ledger, account, read))
+    write_lines(with_ledger(ledger, account, read))
     return ExitCode.OK
 
 
@@ -178,7 +159,7 @@ def verify_results(
             or any(file.state is not FileState.INTACT for file in results[entry.job_id].files)
         ]
 
-    found = _read(ledger, account, read)
+    found = with_ledger(ledger, account, read)
     rows = found or []
     print_rows(rows, _COLUMNS, as_json=as_json, optional=("reason", "job_id"))
     if found is None:
@@ -215,7 +196,7 @@ def report(
 
     output = OutputOptions(out=out, journal=local_path(to or Path()) / JOURNAL)
     local = {} if originals is None else {path.name: path for path in local_path(originals).iterdir()}
-    data = _read(ledger, account, lambda opened: collect_ledger_report(opened, output, local))
+    data = with_ledger(ledger, account, lambda opened: collect_ledger_report(opened, output, local))
     index = ReportFolder(report_folder(output) if to is None else local_path(to)).write(data)
     print_info(f"{counted(len(data.entries), 'entry')} of account {account}:")
     write_lines([str(index)])
@@ -253,7 +234,7 @@ def resolve(
         not made what the answer named, though the vendor has it.
     """
     if key is None:
-        left = _read(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]
+        left = with_ledger(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]
         if not left and not as_json:
             print_info("Nothing is in doubt.")
             return ExitCode.OK
@@ -266,7 +247,7 @@ def resolve(
             return None, []  # `opened.resolve` says so
         return entry, [one for one in entry.doubt_ids if await opened.find_job(one) is None]
 
-    entry, named = _read(ledger, account, read)
+    entry, named = with_ledger(ledger, account, read)
     snapshot = None
     # Asked before anything is written: no job has a wrong id, and it would be waited for in vain.
     if entry is not None and job_id is not None:
@@ -288,7 +269,7 @@ def resolve(
         await opened.resolve(key, language, job_id=job_id, not_made=not_made, snapshot=snapshot)
         return await enqueue(opened)
 
-    _read(ledger, account, say)
+    with_ledger(ledger, account, say)
     print_info(f"{key} is resolved; the workers resume it.")
     return ExitCode.OK
 
@@ -333,15 +314,10 @@ def retry(
         await enqueue(opened)
         return moved
 
-    entries, paid = _read(ledger, account, find)
+    entries, paid = with_ledger(ledger, account, find)
     if paid:
         print_info(f"{counted(paid, 'entry')} paid already, and left out; `retry KEY` pays for one again.")
-    unknown = sorted({*keys} - {entry.key for entry in entries})
-    if unknown:
-        raise InvalidRequestError(
-            f"No failed, refused or expired entry is called {', '.join(map(repr, unknown))}.",
-            advice=f"`{next_command('list', (), on_ledger(account))}` shows the entries and their states.",
-        )
+    check_without_result(keys, entries, next_command("list", (), on_ledger(account)))
     names = [(entry.key, entry.target) for entry in entries if not entry.url_redacted]
     if len(names) < len(entries):
         left = counted(len(entries) - len(names), "entry")
@@ -354,6 +330,6 @@ def retry(
     if not confirm(f"Submit {counted(len(names), 'entry')} once more? Each is a paid job.", yes=yes):
         print_info("Nothing was submitted and nothing was spent.")
         return ExitCode.INTERRUPTED
-    again = _read(ledger, account, send)
+    again = with_ledger(ledger, account, send)
     print_info(f"{counted(again, 'entry')} to be submitted once more.")
     return ExitCode.OK if again else ExitCode.FAILED

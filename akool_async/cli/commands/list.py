@@ -31,6 +31,7 @@ from akool_async.cli.console import (
     expiry_text,
     format_value,
     moment_text,
+    print_command,
     print_info,
     print_rows,
     write_json,
@@ -201,8 +202,7 @@ def list_entries(
             print_info("Reasons are cut to fit; --csv and --json have them whole.")
         print_info(f"{len(rows):,} of {counted(sum(found.counts.values()), 'entry')}.")
         for why, command in found.next_steps:
-            print_info(f"{why}:")
-            print_info(f"    {command}")
+            print_command(f"{why}:", command)
     return ExitCode.OK
 
 

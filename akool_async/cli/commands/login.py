@@ -13,7 +13,7 @@ from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE
 from akool_async._model.errors import InvalidRequestError
 from akool_async._model.redact import hide
 from akool_async._model.tariff import credits_text
-from akool_async.cli.console import print_info
+from akool_async.cli.console import can_ask, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.logins import Login, remove_login, store_login, stored_logins
 from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, read_key_file
@@ -41,7 +41,7 @@ def login(
     what = "API key" if client_id is None else "Client secret"
     if connection.key_file is not None:
         secret = read_key_file(connection.key_file)
-    elif sys.stdin.isatty() and sys.stderr.isatty():
+    elif can_ask():
         secret = getpass.getpass(f"{what} (it is not shown): ").strip()
     else:
         secret = sys.stdin.readline().strip("\ufeff \t\r\n")

@@ -14,6 +14,7 @@ from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async.cli.console import (
     can_ask,
     counted,
+    print_command,
     print_error,
     print_info,
     print_wrapped,
@@ -127,8 +128,8 @@ def resolve(
         print_info("")
     if not unresolved:
         return ExitCode.OK
-    print_info(f"{counted(unresolved, 'call')} in doubt still. When you know more, run:")
-    print_info(f"    {output.command('resolve')}")
+    why = f"{counted(unresolved, 'call')} in doubt still. When you know more, run:"
+    print_command(why, output.command("resolve"))
     return ExitCode.IN_DOUBT
 
 

@@ -29,6 +29,7 @@ from akool_async.cli.console import (
     credits_line,
     expiry_text,
     format_value,
+    print_command,
     print_error,
     print_info,
     print_rows,
@@ -263,13 +264,13 @@ def verify_results(
             "Correct the permissions, and verify again."
         )
     if left:
-        print_info(f"{counted(left, 'result')} done and never downloaded, so there is nothing to verify:")
-        print_info(f"    {output.command('collect')}")
+        why = f"{counted(left, 'result')} done and never downloaded, so there is nothing to verify:"
+        print_command(why, output.command("collect"))
     if wrong:
         print_info(f"{found}: {wrong:,} not as they were saved. They are left as they are.")
         if not fix:
-            print_info("To save again what the vendor still has, beside a changed file under another name:")
-            print_info(f"    {output.command('verify', fix=True)}")
+            why = "To save again what the vendor still has, beside a changed file under another name:"
+            print_command(why, output.command("verify", fix=True))
     elif len(results) > folders:
         print_info(f"{found}: all as they were saved.")
     elif folders:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
 import anyio
 from cyclopts import Parameter
@@ -21,8 +22,9 @@ from akool_async.cli.next_commands import OptionValue, next_command
 from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag, output_folder
 
 if TYPE_CHECKING:
-    from akool_async.ledger import WorkerRow
+    from akool_async.ledger import Ledger, WorkerRow
 
+T = TypeVar("T")
 LedgerUrl: TypeAlias = Annotated[
     str,
     Parameter(
@@ -40,6 +42,17 @@ Account: TypeAlias = Annotated[
 def on_ledger(account: str) -> dict[str, OptionValue]:
     """Return the options by which a command that a message names works on this account's ledger."""
     return {"--ledger": "URL", "--account": None if account == "default" else account}
+
+
+def with_ledger(url: str, account: str, call: Callable[[Ledger], Awaitable[T]]) -> T:
+    """Return what a function returns of a ledger that is open."""
+    from akool_async.ledger import open_ledger  # needs the extra `ledger`
+
+    async def opened() -> T:
+        async with open_ledger(url, account=account) as ledger:
+            return await call(ledger)
+
+    return anyio.run(opened)
 
 
 _GRACE: Final = 120.0
@@ -160,13 +173,6 @@ def workers(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFla
     "running", "stopped" by a signal, "ended" without one, as when it is killed, or "silent" for 20 s. Exit
     code 1: none is running, so a health check can ask.
     """
-
-    async def read() -> list[WorkerRow]:
-        from akool_async.ledger import open_ledger
-
-        async with open_ledger(ledger, account=account) as opened:
-            return [*await opened.workers()]
-
     now = datetime.now(UTC)
     rows = [
         {
@@ -180,7 +186,7 @@ def workers(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFla
                 else ago(now - timedelta(seconds=one.silent_for), now)
             ),
         }
-        for one in anyio.run(read)
+        for one in with_ledger(ledger, account, lambda opened: opened.workers())
     ]
     if not rows and not as_json:
         start = next_command("worker", (), on_ledger(account))
