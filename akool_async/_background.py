@@ -111,11 +111,6 @@ def opening(word: str, thing: object, *, is_open: bool) -> Iterator[None]:
     The second of two that open it at once would replace what the first one opened: nothing would close that,
     and the end of the event loop would tear a paid POST out of it.
 
-    Args:
-        word: what an error calls it.
-        thing: is opened.
-        is_open: whether it is open.
-
     Raises:
         RuntimeError: it is open, or is being opened.
     """
@@ -174,11 +169,7 @@ class LongLived:
 
 
 class _Keeper:
-    """Holds something open in a task of its own.
-
-    Args:
-        resource: the thing.
-    """
+    """Holds something open in a task of its own."""
 
     def __init__(self, resource: LongLived) -> None:
         self._resource = resource

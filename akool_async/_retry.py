@@ -52,12 +52,7 @@ class AimdRateLimiter:
         return at - now
 
     def rate_limited(self, *, sent: float = float("inf"), now: float = float("-inf")) -> None:
-        """Halve the rate: the vendor said "too often".
-
-        Args:
-            sent: when the POST was sent; what was sent before the last halving says nothing new.
-            now: the present moment.
-        """
+        """Halve the rate: the vendor said "too often"."""
         # POSTs of one burst that are all refused are one sign: 1/256 of the rate would take days.
         if sent < self._halved:
             return
@@ -223,14 +218,7 @@ class ThrottlePause:
         return self._wait / 2
 
     def rate_limited(self, now: float, *, sent: float, elapsed: float, retry_after: float | None) -> bool:
-        """Begin a pause; return False if the call has waited too long and should fail.
-
-        Args:
-            now: when it was answered.
-            sent: when the rate-limited call was sent.
-            elapsed: seconds since its first attempt.
-            retry_after: seconds that the server asked for.
-        """
+        """Begin a pause; return False if the call, `elapsed` seconds after its beginning, should fail."""
         # Many calls are under way when the first is refused. Each refusal of these is about the same burst,
         # and counting all of them would make the pause minutes long.
         if sent > self._closed:

@@ -50,9 +50,6 @@ class BatchEntry:
 
     Attributes:
         request: what was asked for, with this and maybe other languages.
-        target: the language.
-        job: the job, once there is one.
-        submitted_at: when the POST went out.
         token: what its callbacks come with, or "".
         traceparent: what an observer had stored with its intent, or "".
         slots: where it holds the right to a job in flight, from before its POST until the job is terminal.
@@ -206,7 +203,6 @@ class TrackedJob:
     """Called after every poll of its job.
 
     Attributes:
-        batch_entry: the entry, with its job.
         ended: called with the batch_entry and the watch when the job has ended.
         watch: what waits for the job and knows what its polls have said; None when nothing does any more.
     """
@@ -400,11 +396,7 @@ class EntryProgress:
 
 
 class ProgressBoard:
-    """The entries in progress, in the order in which their turn came or their jobs were made.
-
-    Args:
-        jobs: the jobs in flight, as the batch follows them.
-    """
+    """The entries in progress, in the order in which their turn came or their jobs were made."""
 
     def __init__(self, jobs: Mapping[BatchEntry, TrackedJob]) -> None:
         self._jobs = jobs

@@ -31,12 +31,7 @@ Requests: TypeAlias = Iterable[Request] | AsyncIterable[Request]
 
 
 class Source:
-    """The caller's requests, pulled one at a time.
-
-    Args:
-        requests: an iterable or an async iterable, finite or endless.
-        threaded: pull an iterable in a thread, so that it may block.
-    """
+    """The caller's requests, pulled one at a time."""
 
     def __init__(self, requests: Requests, *, threaded: bool = False) -> None:
         self._sync: Iterator[Request] | None = None
@@ -105,14 +100,7 @@ def is_left() -> bool:
 
 
 class Feeder:
-    """Pulls requests and starts their submission.
-
-    Args:
-        state: the batch's.
-        source: where requests come from.
-        life: takes each request from there on.
-        callbacks: know which requests go out one language at a time.
-    """
+    """Pulls requests and starts their submission."""
 
     def __init__(
         self,

@@ -90,8 +90,6 @@ class _Doubt:
     """One entry in doubt.
 
     Attributes:
-        key: the entry's.
-        target: the entry's.
         token: what its callbacks come with, or "".
         batch_entry: the entry, once this run has come to it.
         until: how long its outcome is held back.
@@ -134,9 +132,7 @@ class DoubtResolver:
     """The doubts of a batch for which there may be a job.
 
     Args:
-        state: the batch's.
         answers: waits until the POSTs that are under way have said which jobs are theirs.
-        tasks: the batch's, in which doubts are worked on.
     """
 
     def __init__(self, state: BatchState, answers: Callable[[], Awaitable[None]], tasks: TaskGroup) -> None:

@@ -52,17 +52,7 @@ _MAX_ATTEMPTS: Final = 1_000_000
 
 
 class EntryLife:
-    """Takes the entries of a batch through all their steps.
-
-    Args:
-        state: the batch's.
-        resumer: knows duplicates, and what the journal says about an entry.
-        callbacks: gives each POST its token.
-        saver: chooses file names and downloads.
-        max_submits: paid POSTs under way at once.
-        retry_transient: times that an entry is submitted again after a failure that may pass.
-        start_submit: calls `submit` with these entries, in a task of its own.
-    """
+    """Takes the entries of a batch through all their steps; `start_submit` runs `submit` in another task."""
 
     def __init__(
         self,

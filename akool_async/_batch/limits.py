@@ -290,11 +290,7 @@ class Permit:
 
 
 class WeightedSemaphore:
-    """A fair semaphore of which several units can be acquired at once.
-
-    Args:
-        total: how many there are, at least 1.
-    """
+    """A fair semaphore of which several units can be acquired at once."""
 
     def __init__(self, total: int) -> None:
         self.total = total

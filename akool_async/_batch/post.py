@@ -169,12 +169,7 @@ class Post:
         return any(isinstance(failure.error, RateLimitError) for failure in self.failures)
 
     def changes(self, previous_doubt: PreviousDoubt, now: datetime) -> list[EntryUpdate]:
-        """Return what the journal has to know of the result, all of it.
-
-        Args:
-            previous_doubt: returns what the journal said of an entry that was in doubt before this POST.
-            now: when the answer came.
-        """
+        """Return what the journal has to know of the result, all of it."""
         changed: list[tuple[BatchEntry, EntryUpdate]] = []
         for entry in self.submitted:
             job = entry.job
@@ -251,13 +246,7 @@ RECORD_WITHIN: Final = 30.0
 
 
 class AnswerRecorder:
-    """Counts what the vendor answered, commits it as long as the batch lives, and acts on it.
-
-    Args:
-        state: the batch's.
-        callbacks: hold what they may resolve.
-        rate: learns of a rate limit.
-    """
+    """Counts what the vendor answered, commits it as long as the batch lives, and acts on it."""
 
     def __init__(self, state: BatchState, callbacks: WebhookCoordinator, rate: AimdRateLimiter) -> None:
         self._state = state

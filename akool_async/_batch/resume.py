@@ -101,15 +101,8 @@ def find_elsewhere(
 ) -> Entry | None:
     """Return what a journal has of a request's work under another name, for which nothing is paid.
 
-    An entry that the journal has is not kept back by one that waits, too, nor, where it is to be paid
-    once more, by one without a result.
-
-    Args:
-        journal: where to look.
-        request: what is asked for.
-        target: one of its languages.
-        entry: what the journal has under the request's own name.
-        key: that name, where it is known.
+    `entry` is what the journal has under the request's own name. It is not kept back by one that waits, too,
+    nor, where it is to be paid once more, by one without a result.
     """
     asks, ignore = _asks_for_query(request, entry), _no_reason(entry)
     mark, key = fingerprint(request, target), key or entry_key(request, target)
@@ -129,17 +122,7 @@ def _asks_for_query(request: Request, entry: Entry | None) -> bool:
 
 
 class Resumer:
-    """Decides what the journal makes of an entry: submit, poll, hold or report.
-
-    Args:
-        state: the batch's.
-        callbacks: know which doubts may still be resolved.
-        on_in_doubt: what is done with those that are not.
-        retry_failed: whether what failed, was refused or expired is submitted again.
-        saver: looks whether saved files are still there.
-        start_submit: submits entries, in a task of its own.
-        start_restore: downloads missing files again, in a task of its own.
-    """
+    """Decides what the journal makes of an entry: submit, poll, hold or report."""
 
     def __init__(
         self,
@@ -220,10 +203,6 @@ class Resumer:
 
         The journal does not show that of the other one before its intent: it may wait for a slot, or for
         credits.
-
-        Args:
-            batch_entry: the entry.
-            mark: its fingerprint, where that is known.
         """
         work = (mark or fingerprint(batch_entry.request, batch_entry.target), batch_entry.target)
         payer = self._state.payers.get(work)

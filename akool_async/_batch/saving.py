@@ -74,15 +74,7 @@ _BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
 
 @attrs.frozen(kw_only=True)
 class OutputConfig:
-    """Where results go.
-
-    Attributes:
-        folder: where results are saved; None leaves them at the vendor.
-        templates: how their names are made.
-        without_captions: whether the video without burnt-in captions is saved too.
-        verify_saved: whether files that earlier runs saved are compared by their SHA-256, too.
-        pay_again: pay for an entry even if the folder has a manifest of its result.
-    """
+    """Where results go; `open_batch` describes it."""
 
     folder: ResultFolder | None
     templates: FileTemplates
@@ -103,10 +95,6 @@ def expect_without_captions(entry: Entry, found: SavedResult) -> SavedResult:
 
 class ResultSaver:
     """Downloads for a batch, under names that the journal holds for its entries.
-
-    Args:
-        state: the batch's.
-        output: where results go.
 
     Attributes:
         disk_error: why nothing more is downloaded, if a result could not be written.

@@ -73,16 +73,7 @@ class OutcomeListener(Protocol):
 class BatchState:
     """What all steps of one batch share.
 
-    Args:
-        session: polls and submits.
-        journal: what was done, so far and before.
-        polling: when jobs are polled while callbacks are heard; None where none can come.
-        schedule: when jobs are polled otherwise.
-        inputs: what the vendor can't fetch by itself.
-        max_in_flight: jobs at the vendor at once.
-        backlog: entries pulled whose outcome is not taken yet.
-        max_credits: credits that the journal's entries may cost together; None for no bound.
-        max_doubts: paid POSTs in a row without a clear answer, after which nothing more is submitted.
+    Jobs are polled by `polling` where callbacks are heard, else by `schedule`.
     """
 
     def __init__(

@@ -99,7 +99,6 @@ class SubmittedRequests(AsyncIterator[Request]):
     """The source of a batch that is given its requests one by one, and what waits for their outcomes.
 
     Args:
-        state: the batch's.
         start_saved_check: checks, in a task of its own, whether the files of an entry are there, and has
             `record_outcome` called; None where results are not downloaded.
         resume_planned: whether what earlier runs did not send is sent before it is submitted again.

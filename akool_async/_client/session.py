@@ -54,13 +54,6 @@ _MOST_CONFIRMED: Final = 64
 class ClientSession:
     """The steps of one client; made by it, given out as `AkoolClient.session`.
 
-    Args:
-        clock: time and randomness.
-        retry: when failed calls are repeated.
-        schedule: when jobs are polled, unless another schedule is given.
-        observers: see what happens.
-        create_timeout: seconds for a paid POST.
-
     Attributes:
         file_transport: sends all requests to file hosts, if set before the client is opened.
         connections: None while the client is closed.

@@ -30,12 +30,7 @@ _KEPT: Final = 4 * 1024 * 1024
 
 
 class AiohttpFileTransport(httpx.AsyncBaseTransport):
-    """Sends requests of httpx over aiohttp: no redirects, cookies, proxies, netrc or unpacking.
-
-    Args:
-        backend: says which addresses may be connected to.
-        context: for TLS.
-    """
+    """Sends requests of httpx over aiohttp: no redirects, cookies, proxies, netrc or unpacking."""
 
     def __init__(self, backend: PublicAddressBackend, context: ssl.SSLContext) -> None:
         # Chunks are so large that glibc would give their memory back to the system, and take it anew, each

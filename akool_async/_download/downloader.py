@@ -174,8 +174,6 @@ class ResultDownload:
     """The download of one result.
 
     Args:
-        downloader: whose limits count.
-        request: what is downloaded.
         fresh_urls: asks the vendor for URLs that have not expired; called once at most.
     """
 

@@ -379,11 +379,6 @@ def _is_gzip(content: BufferedReader) -> bool:
 def _decompress(part: files.Part, limit: int, reserve: int) -> bool:
     """Replace compressed bytes by the file that is in them; False, and nothing is changed, if there is none.
 
-    Args:
-        part: all of the compressed bytes.
-        limit: bytes that the file may have.
-        reserve: bytes of the disk that are kept free.
-
     Raises:
         OSError: there is no room for it.
     """

@@ -121,17 +121,10 @@ class SavedResult:
 
 
 async def verify_folder(folder: str | os.PathLike[str], *, hashes: bool = True) -> tuple[SavedResult, ...]:
-    """Compare the results in a folder with their manifests; nothing is changed, and no journal is needed.
+    """Compare the results in a folder of this machine with their manifests, as `verify` does.
 
-    Args:
-        folder: where results were saved; folders in it are looked into, links are not followed.
-        hashes: whether each file is read and its SHA-256 compared, too. Without it only existence and size
-            are looked at, which is fast.
-
-    Returns:
-        The results, in the order of their names, each with the state of its files. One that is there whole
-        under another name, too, is left out where its files are deleted or changed. A folder in it that
-        can't be read comes last, as a result without a job.
+    A result that is there whole under another name, too, is left out where its files are deleted or changed.
+    A folder in it that can't be read comes last, as a result without a job. Links are not followed.
 
     Raises:
         ConfigurationError: the folder is named by a URL.
@@ -366,14 +359,7 @@ def make_manifest(
     saved_at: datetime,
     program: str,
 ) -> dict[str, Any]:
-    """Return what is known of a result; nothing in it signs or opens anything.
-
-    Args:
-        done: the completed job; a bare snapshot tells less.
-        files: the files, also those that are missing.
-        saved_at: when it is saved, aware.
-        program: this program, with its version.
-    """
+    """Return what is known of a result; nothing in it signs or opens anything."""
     snapshot = done if isinstance(done, Snapshot) else done.snapshot
     manifest: dict[str, Any] = {
         "format": MANIFEST_FORMAT,

@@ -83,11 +83,8 @@ class FileHostSession:
     """Connections for the files of one result, closed with it, also when it is cancelled.
 
     Args:
-        backend: which addresses are allowed.
         direct: makes the transport for hosts that are not behind a proxy, of the context for TLS.
         tls_context: makes that context.
-        limits: bounds of the downloads.
-        user_agent: the name of the program.
         transport: sends all requests instead, if given.
     """
 

@@ -73,12 +73,7 @@ class FileVerdict(enum.Enum):
 
 @attrs.frozen
 class Digest:
-    """Size and hash of a file.
-
-    Attributes:
-        size: bytes.
-        sha256: hexadecimal.
-    """
+    """The size of a file in bytes, and its hash."""
 
     size: int
     sha256: str

@@ -29,12 +29,6 @@ class AiohttpSender:
 
     Between a request and its answer httpx's URL, headers and response cost more than all that aiohttp does,
     and a call to the API host needs none of them.
-
-    Args:
-        origin: the API host's.
-        user_agent: the name of the program.
-        context: for TLS.
-        connections: open at once.
     """
 
     def __init__(self, *, origin: str, user_agent: str, context: ssl.SSLContext, connections: int) -> None:

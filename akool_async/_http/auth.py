@@ -28,11 +28,7 @@ class AuthHeader:
 
 
 class TokenAuth:
-    """A bearer token, fetched when first needed and again when refused.
-
-    Args:
-        fetch: fetches a token from the vendor.
-    """
+    """A bearer token, fetched when first needed and again when refused."""
 
     def __init__(self, fetch: Callable[[], Awaitable[Secret]], clock: Clock) -> None:
         self._fetch = fetch

@@ -40,15 +40,7 @@ _SECRET_HEADERS: Final = ("authorization", "x-api-key", "cookie", "proxy-authori
 
 @attrs.define(kw_only=True)
 class ApiRequest:
-    """One request to the API host.
-
-    Attributes:
-        method: of HTTP.
-        target: path and query.
-        content: the JSON body; None without one.
-        auth: the credentials to send; None without any.
-        connect: seconds for a connection.
-    """
+    """One request to the API host; `connect` limits the seconds for a connection."""
 
     method: str
     target: str
@@ -251,13 +243,7 @@ class HttpxSender:
     """Sends with a client of httpx: without authentication, redirects or secrets of that client.
 
     Args:
-        client: sends everything.
-        origin: the API host's.
-        user_agent: the name of the program.
         own: whether the client was built here, so that its headers don't change.
-
-    Attributes:
-        client: as given.
     """
 
     def __init__(self, client: httpx.AsyncClient, *, origin: str, user_agent: str, own: bool) -> None:

@@ -53,8 +53,6 @@ class Timeouts:
     """How long single exchanges may take, in seconds.
 
     Attributes:
-        connect_timeout: to connect.
-        timeout: for a whole exchange that may be repeated.
         create_timeout: for the whole paid POST; generous, because giving up leaves the submission in doubt.
     """
 
@@ -68,10 +66,6 @@ class ApiCall:
     """One call of the API.
 
     Attributes:
-        method: of HTTP.
-        path: below the host.
-        query: names and values.
-        payload: the JSON body.
         job_count: how many jobs it creates, each of which costs money; 0 for a call that creates none.
         patient: whether it waits when rate limited and is repeated when no connection could be made; if
             not, it fails at once. With a new token in place of a refused one it is sent again all the same.
@@ -111,17 +105,7 @@ class ApiSession:
     """Calls to the API host with one set of credentials.
 
     Args:
-        origin: scheme and host, such as "https://openapi.akool.com".
-        credentials: an API key, or a client id and secret.
-        clients: the HTTP clients.
-        clock: time and randomness.
         tasks: the group of calls that outlive a cancelled caller.
-        retry: when failed calls are repeated.
-        timeouts: how long exchanges may take.
-        observers: see each attempt.
-
-    Attributes:
-        server_time: the vendor's clock.
     """
 
     def __init__(

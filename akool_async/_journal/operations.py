@@ -110,13 +110,6 @@ _NONE: Final[Names] = MappingProxyType({})
 class RecordIntent:
     """The intent to send POSTs: every language of every request, atomic.
 
-    Args:
-        requests: what is about to be sent.
-        token: the webhook token of these POSTs, or "".
-        now: when it is recorded.
-        names: for each (key, target) names that its files may get, the preferred one first.
-        traceparent: the trace in which the POSTs are sent, or "".
-
     Attributes:
         posts: how many they are.
     """
@@ -301,13 +294,7 @@ class _PreparedUpdate:
 
 
 def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None) -> str:
-    """Say why a change can't be done, or "".
-
-    Args:
-        change: what is wanted.
-        row: the entry, None where there is none.
-        mark: the fingerprint of the request that the change gives; None where it gives none.
-    """
+    """Say why a change can't be done, or ""; `mark` is the fingerprint of the request that it gives."""
     after, given = change.state, change.job_id
     if row is None:
         if change.request is None:
@@ -340,8 +327,6 @@ class RecordUpdates:
     """Changes of one caller, atomic.
 
     Args:
-        changes: in the order in which they happened.
-        now: when they are recorded.
         forgets: whether the journal deletes what has ended, so that its snapshot need not be encoded.
     """
 

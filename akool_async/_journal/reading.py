@@ -153,10 +153,6 @@ class ReadableJournal:
         """Return an entry for the same work, but for the query of a URL, that has no key of the caller's.
 
         An entry that was not sent yet does not count.
-
-        Args:
-            mark: a fingerprint.
-            target: its language.
         """
         work = work_of(mark)
         return self._first(_BY_WORK, work, f"{work}g", target, mark, 0)
@@ -321,9 +317,6 @@ class RowsAhead:
 
     A catalog is run again in the order in which it was entered, as a rule. So what follows a row that itself
     followed the last one is read by one query, for up to `MOST_AHEAD` of them.
-
-    Args:
-        rows: asks the journal.
     """
 
     def __init__(self, rows: Callable[..., list[Row]]) -> None:

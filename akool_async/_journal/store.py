@@ -77,10 +77,7 @@ class Store:
     """One journal, opened once.
 
     Args:
-        path: its file; None keeps it in memory.
-        read_only: open it without the lock, only to read.
         forget_ended: delete entries that have ended, and only count them.
-        accept_older: open it although it is missing, a backup, or older than its lock remembers.
 
     Attributes:
         lock: None where there is none: in memory, only to read, or not open yet.

@@ -134,10 +134,6 @@ class Totals:
 def read_totals(connection: sqlite3.Connection, name: str) -> Totals:
     """Return the totals that a file keeps of all its entries.
 
-    Args:
-        connection: sees every commit.
-        name: the journal's path, for errors.
-
     Raises:
         JournalCorruptedError: they can't be read.
     """
@@ -198,8 +194,6 @@ class SavedEntry(NamedTuple):
     """What is read of an entry whose result is saved, without decoding the rest.
 
     Attributes:
-        key: its key.
-        target: its language.
         name: the name that its files were given, or "".
         files: where they are; () where it ended in a run without a folder for results.
         reason: what is missing or could not be verified, or "".
@@ -233,7 +227,6 @@ class EntryTable:
     """The entries of one file, inside the transaction of the one writer.
 
     Args:
-        connection: the writer's connection.
         forgotten_names: names of deleted entries; None keeps every entry.
     """
 

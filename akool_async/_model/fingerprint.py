@@ -233,11 +233,7 @@ def entry_key(request: Request, target: str) -> str:
 
 
 class KeyedVideos:
-    """Which video each key names in a journal or a ledger, of those keys that matter.
-
-    Args:
-        keys: those of a catalog.
-    """
+    """Which video each key names in a journal or a ledger, of those keys that matter."""
 
     def __init__(self, keys: Iterable[str | None]) -> None:
         """Begin without any video."""

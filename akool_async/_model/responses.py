@@ -304,7 +304,6 @@ class VoicePage:
     """One page of voices.
 
     Attributes:
-        voices: the voices of this page.
         count: voices on all pages together, if the server says so.
         entries: items that the server sent, including those without a voice id.
     """

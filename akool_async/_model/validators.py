@@ -54,7 +54,6 @@ class Constraint:
 
     Attributes:
         expected: what the value must be, in the words of the error.
-        holds: whether it is that.
     """
 
     expected: str

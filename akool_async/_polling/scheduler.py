@@ -131,12 +131,7 @@ class PolledJob:
     """One job that one or several listeners wait for.
 
     Attributes:
-        state: what its polls have shown so far.
-        schedule: when to poll.
         error: what stopped the polling for good, such as bad credentials.
-        due: when it is polled next.
-        polled_at: when its last poll ended.
-        polling: whether a poll is under way.
         hinted_poll: whether the next poll, or the one under way, is made because of a hint.
         hint_kept: whether a hint came during a poll, whose answer may be older; the next poll follows soon.
         raw_wanted: whether a listener wants the raw answers of a running job; they are large.
@@ -174,11 +169,8 @@ class PollScheduler:
 
     Args:
         poll: fetches a snapshot of a job, retries included.
-        clock: time and randomness.
-        tasks: the group that its tasks run in.
         pollers: the largest number of concurrent polls.
         vendor_now: returns the vendor's time, for the age of jobs.
-        observers: see each poll.
     """
 
     def __init__(

@@ -67,10 +67,6 @@ _SHARED_BEGINNING: Final = 120
 class BucketFolder:
     """A prefix in a bucket, as a folder for results.
 
-    Args:
-        url: such as "s3://bucket/prefix".
-        storage: the settings.
-
     Raises:
         ConfigurationError: it names no bucket, or can't be opened.
     """

@@ -91,11 +91,6 @@ class ObjectFacts:
 class Bucket:
     """A bucket of any kind.
 
-    Args:
-        scheme: "s3", "gs" or "az".
-        name: the bucket's, or Azure's container's.
-        storage: the settings.
-
     Raises:
         ConfigurationError: the extra is missing, or a setting is wrong.
     """

@@ -147,10 +147,6 @@ class SharedInputs:
 
         The entries may have waited for hours since `upload`, so it is looked once more whether all is there.
 
-        Args:
-            request: as for `upload`.
-            names: as for `upload`.
-
         Raises:
             InputError: one is not what it was, or can't be uploaded again, or the credentials can't sign.
         """
@@ -203,11 +199,7 @@ class SharedInputs:
                     self._released.set()
 
     async def delete_until_cancelled(self, find_unfinished: FindUnfinished) -> None:
-        """Delete what no entry needs any more, as soon as that is so.
-
-        Args:
-            find_unfinished: asks the journal; see `ReadableJournal.find_unfinished`.
-        """
+        """Delete what no entry needs any more, as soon as that is so."""
         while True:
             await self._released.wait()
             self._released = anyio.Event()

@@ -51,8 +51,6 @@ class Envelope:
     Attributes:
         code: the business code; None when there was none that could be read.
         message: the vendor's words, cleaned.
-        data: the inner part, as it came.
-        raw: the object as it came.
     """
 
     code: int | None
