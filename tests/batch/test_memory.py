@@ -32,7 +32,7 @@ async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: 
                 list(batch._state.journal._rows("SELECT id FROM entry")),
                 batch._state.unfinished_jobs,
                 batch._state.board._turns,
-                client.session.opened.scheduler,
+                client.session.opened.scheduler._jobs,
             ]
 
     assert ended > 15
