@@ -33,8 +33,8 @@ Requests: TypeAlias = Iterable[Request] | AsyncIterable[Request]
 class Source:
     """The caller's requests, pulled one at a time."""
 
-    def __init__(self, requests: Requests, *, threaded: bool = False) -> None:
-        self._sync: Iterator[Request] | None = None
+    def __init__(self, requests: Requests, *, threaded: bool) -> None:
+        self._sync: Iterator[Request] = iter(())
         self._async: AsyncIterator[Request] | None = None
         # One thread for all pulls: cursors and connections of databases may be used in one thread only.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="akool source") if threaded else None
@@ -52,7 +52,7 @@ class Source:
     @property
     def waits(self) -> bool:
         """Whether the loop may run while a request is pulled."""
-        return self._thread is not None or self._sync is None
+        return self._thread is not None or self._async is not None
 
     async def next(self) -> Request | None:
         """Return the next request, None at the end.
@@ -61,22 +61,17 @@ class Source:
             InvalidRequestError: an item is not a request.
             BaseException: whatever the iterable raises.
         """
-        try:
-            found: object
-            if self._thread is not None:
-                assert self._sync is not None  # noqa: S101 - checked when it was made
-                pulled = self._thread.submit(next, self._sync, _END)
-                # A batch that is drained or left does not wait for a source that blocks. What that source
-                # returns later is dropped: it is in no journal, and nothing was sent for it.
-                found = await run_sync(pulled.result, abandon_on_cancel=True)
-                if found is _END:
-                    return None
-            elif self._sync is not None:
-                found = next(self._sync)
-            else:
-                assert self._async is not None  # noqa: S101 - one of the two is there
-                found = await anext(self._async)
-        except (StopIteration, StopAsyncIteration):
+        found: object
+        if self._async is not None:
+            found = await anext(self._async, _END)
+        elif self._thread is None:
+            found = next(self._sync, _END)
+        else:
+            pulled = self._thread.submit(next, self._sync, _END)
+            # A batch that is drained or left does not wait for a source that blocks. What that source returns
+            # later is dropped: it is in no journal, and nothing was sent for it.
+            found = await run_sync(pulled.result, abandon_on_cancel=True)
+        if found is _END:
             return None
         if not isinstance(found, TranslationRequest | LipSyncRequest):
             raise InvalidRequestError(f"A batch takes requests, not {type(found).__name__}.")
@@ -160,9 +155,7 @@ class Feeder:
     def give_up(self, error: BaseException) -> None:
         """Pull nothing more because of an error that is none of the batch's; what was pulled comes out."""
         self._stop(error)
-        for entry in self._handed:  # still waiting for a slot
-            outcome = self._state.not_submitted_outcome(entry, self._state.stopped, stopped=True)
-            self._state.emit(entry, outcome)
+        self._state.emit_stopped(self._handed)  # they still wait for a slot
         self._state.source_exhausted()
 
     async def _learn_costs(self) -> None:
