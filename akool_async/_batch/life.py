@@ -94,7 +94,7 @@ class EntryLife:
         # Looked at after the journal was asked, which may have taken long.
         if not self._state.stopped:
             return entries
-        self._end_unsubmitted(entries, self._state.stopped, stopped=True)
+        self._state.emit_stopped(entries)
         return []
 
     async def inspect_and_submit(
@@ -111,8 +111,10 @@ class EntryLife:
             task_status.started()
             # What the vendor would refuse takes no slot and no POST here.
             refusal = await preflight.find_refusal(entries[0].request)
-            if reason := refusal or self._state.stopped:
-                return self._end_unsubmitted(entries, reason, stopped=not refusal)
+            if refusal:
+                return self._state.emit_not_submitted(entries, refusal)
+            if self._state.stopped:
+                return self._state.emit_stopped(entries)
             return await self.submit(entries)
 
     async def submit(
@@ -139,10 +141,10 @@ class EntryLife:
                     if private:
                         await self._state.take_step(partial(self._state.inputs.upload, request, names))
                 except InvalidRequestError as error:
-                    return self._end_unsubmitted(entries, str(error))
+                    return self._state.emit_not_submitted(entries, str(error))
                 async with self._clearance(entries[0]) as refusal:
                     if refusal:
-                        return self._end_unsubmitted(entries, refusal, stopped=True)
+                        return self._state.emit_stopped(entries, refusal)
                     post = Post(entries[0].request, entries, permit)
                     try:
                         await self._attempt(post, names)
@@ -156,7 +158,9 @@ class EntryLife:
                     failures += 1
                     wait = self._retry.delay(failures, self._clock.monotonic() - began)
                     if wait is None:
-                        return self._end_unsubmitted(entries, "The vendor could not be reached for too long.")
+                        return self._state.emit_not_submitted(
+                            entries, "The vendor could not be reached for too long."
+                        )
                     await self._state.take_step(partial(self._sleep_until, self._clock.monotonic() + wait))
         return None
 
@@ -169,10 +173,10 @@ class EntryLife:
             sign = partial(self._state.inputs.sign, post.request, private)
             signed = await self._state.take_step(sign) if private else {}
             if signed is None:
-                return self._end_unsubmitted(post.entries, self._state.stopped, stopped=True)
+                return self._state.emit_stopped(post.entries)
             files, saved = await self._saver.candidate_names(post.entries)
         except InvalidRequestError as error:
-            return self._end_unsubmitted(post.entries, str(error))
+            return self._state.emit_not_submitted(post.entries, str(error))
         if saved:
             self._skip_saved(post, saved)
         return await self._send(post, files, signed)
@@ -182,7 +186,7 @@ class EntryLife:
         if self._state.withdrawals.undecided:
             await self._state.withdrawals.wait_decided(entry.name for entry in post.entries)
         if self._state.stopped:  # while it waited for its turn
-            self._end_unsubmitted(post.entries, self._state.stopped, stopped=True)
+            self._state.emit_stopped(post.entries)
             return
         self._skip_resolved(post)
         if self._state.withdrawals.done:
@@ -204,7 +208,7 @@ class EntryLife:
                     )
                 except JournalError as error:  # so nothing is sent
                     self._state.stop(error.message, error)
-                    self._end_unsubmitted(post.entries, error.message, stopped=True)
+                    self._state.emit_stopped(post.entries, error.message)
                     return
                 self._state.count_resubmissions(post.entries)
                 try:  # signed for sending alone: the journal has no signature
@@ -321,7 +325,7 @@ class EntryLife:
             return False
         # At once: if submitting is resumed later, what the stop cut short has still not been waited for.
         if self._state.stopped:
-            self._end_unsubmitted(post.entries, self._state.stopped, stopped=True)
+            self._state.emit_stopped(post.entries)
             return False
         return True
 
@@ -351,7 +355,7 @@ class EntryLife:
         withdrawn = [entry for entry in post.entries if entry.name in names]
         if withdrawn:
             post.select([entry for entry in post.entries if entry.name not in names])
-            self._end_unsubmitted(withdrawn, CANCELLED)
+            self._state.emit_not_submitted(withdrawn, CANCELLED)
 
     def _skip_saved(self, post: Post, saved: Mapping[tuple[str, str], SavedResult]) -> None:
         """End entries whose results are in the folder, though the journal does not know of any payment."""
@@ -365,11 +369,6 @@ class EntryLife:
             )
             unsent = self._state.not_submitted_outcome(entry, reason, already_saved=True)
             self._state.emit(entry, unsent)
-
-    def _end_unsubmitted(self, entries: list[BatchEntry], reason: str, *, stopped: bool = False) -> None:
-        for entry in entries:
-            outcome = self._state.not_submitted_outcome(entry, reason, stopped=stopped)
-            self._state.emit(entry, outcome)
 
     # The ends of the second half that are no saved result.
 

@@ -14,11 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import anyio
 import attrs
 from anyio.to_thread import run_sync
 
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
-from akool_async._batch.limits import StopCause, WeightedSemaphore
+from akool_async._batch.limits import StopCause
 from akool_async._batch.state import BatchState
 from akool_async._download import (
     DownloadRequest,
@@ -107,7 +108,7 @@ class ResultSaver:
         self._journal = state.journal
         self._session = state.session
         self.disk_error: StorageError | None = None
-        self._restores = WeightedSemaphore(_RESTORES)
+        self._restores = anyio.Semaphore(_RESTORES)
 
     async def candidate_names(
         self, entries: Sequence[BatchEntry]
@@ -276,11 +277,11 @@ class ResultSaver:
         over = bool(moments) and self._session.server_now() >= max(moments) + RESULT_LIFETIME
         # The clock of this machine alone gives nothing up: the first answer gives the vendor's time.
         if not over or not self._session.knows_server_time:
-            permit = await self._restores.acquire_one()
             try:
-                # The journal has no signatures, so the vendor is asked where the files are.
-                snapshot = await self._session.status(entry.job_id)
-                saved = await self.save(batch_entry, attrs.evolve(done, snapshot=snapshot))
+                async with self._restores:
+                    # The journal has no signatures, so the vendor is asked where the files are.
+                    snapshot = await self._session.status(entry.job_id)
+                    saved = await self.save(batch_entry, attrs.evolve(done, snapshot=snapshot))
             except JournalError:
                 raise
             except AkoolError as error:  # of one saved result: other jobs are waited for and saved
@@ -293,8 +294,6 @@ class ResultSaver:
                 change = batch_entry.update(State.DELIVERED, files=files, reason=saved.shortfall)
                 await self._journal.record(change)
                 return attrs.evolve(done, saved=saved)
-            finally:
-                permit.release()
         # Nobody may say "saved" about a video that is not there.
         if found.saved is None:
             return attrs.evolve(done, saved=None, reason=reason, resumed=False)

@@ -260,8 +260,18 @@ class BatchState:
             reason, self.clock.now(), stopped=stopped, already_saved=already_saved
         )
 
-    # What is at the vendor.
+    def emit_not_submitted(self, entries: Iterable[BatchEntry], reason: str) -> None:
+        """End entries that are not sent for a reason of their own."""
+        for entry in entries:
+            self.emit(entry, self.not_submitted_outcome(entry, reason))
 
+    def emit_stopped(self, entries: Iterable[BatchEntry], reason: str = "") -> None:
+        """End entries that are not sent because the batch has stopped, by default for the reason of that."""
+        reason = reason or self.stopped  # an observer may let the batch submit again meanwhile
+        for entry in entries:
+            self.emit(entry, self.not_submitted_outcome(entry, reason, stopped=True))
+
+    # What is at the vendor.
     async def take_slots(self, entries: list[BatchEntry]) -> None:
         """Wait until all these entries may have a job in flight; each carries its slot from then on."""
         await self.in_flight.acquire(len(entries))
