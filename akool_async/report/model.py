@@ -139,15 +139,15 @@ class Cause:
     more: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class CauseGroup:
-    """Causes of one kind under their heading, the most frequent first."""
+    """Causes of one kind under their heading, the most frequent first; `otherwise` stands for no reason."""
 
     anchor: str
     heading: str
     otherwise: str
     number: int
-    causes: tuple[Cause, ...]
+    causes: list[Cause]
 
 
 def find_causes(report: Report) -> list[CauseGroup]:
@@ -163,18 +163,14 @@ def find_causes(report: Report) -> list[CauseGroup]:
         if anchor == "shortfalls":
             entries = [entry for entry in entries if entry.reason]
         causes = _causes(entries, lambda entry: entry.reason)
-        groups.append((anchor, heading, otherwise, len(entries), causes))
+        groups.append(CauseGroup(anchor, heading, otherwise, len(entries), causes))
     unsaved = sorted(
         (entry for entry in report.entries if entry.unsaved_until is not None),
         key=lambda entry: entry.unsaved_until or report.now,
     )
     causes = _causes(unsaved, lambda entry: f"Expires on {entry.expires_at:%Y-%m-%d}", by_number=False)
-    groups.append(("expiring", "Not saved yet, and expires", "", len(unsaved), causes))
-    return [
-        CauseGroup(anchor=anchor, heading=heading, otherwise=otherwise, number=number, causes=tuple(causes))
-        for anchor, heading, otherwise, number, causes in groups
-        if causes
-    ]
+    groups.append(CauseGroup("expiring", "Not saved yet, and expires", "", len(unsaved), causes))
+    return [group for group in groups if group.causes]
 
 
 def _causes(

@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from akool_async._model.errors import ConfigurationError, StorageError
 from akool_async._model.redact import sanitize
+from akool_async._model.tariff import credits_text
 from akool_async.captions import CaptionFileError, Cue, pair_cues, read_cues, to_vtt
 from akool_async.report.model import (
     BAD,
@@ -57,7 +58,6 @@ class ReportFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Write nothing yet."""
         self._folder = folder
 
     @property
@@ -153,10 +153,6 @@ def _tone(word: str) -> str:
     return "good" if word in GOOD else "bad" if word in BAD else "open"
 
 
-def _amount(value: float) -> str:
-    return f"{value:,.2f}".rstrip("0").rstrip(".")
-
-
 def _day(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d}" if moment else ""
 
@@ -180,7 +176,7 @@ def _environment() -> Environment:
     )
     found.filters |= {
         "tone": _tone,
-        "credits": _amount,
+        "credits": credits_text,
         "day": _day,
         "moment": _moment,
         "page_name": _page_name,
@@ -249,7 +245,7 @@ def _search_data(rows: Sequence[ReportEntry]) -> Markup:
             number("languages", row.target),
             number("states", (row.state, _tone(row.state))),
             number("pages", row.page),
-            None if row.credits is None else _amount(row.credits),
+            None if row.credits is None else credits_text(row.credits),
             _day(row.submitted_at),
             _day(row.unsaved_until),
             number("reasons", row.reason),
@@ -266,34 +262,11 @@ def _render(template: str, **values: Any) -> bytes:
     return _environment().get_template(template).render(**values).encode("utf-8", "replace")
 
 
-@attrs.frozen(kw_only=True)
-class _Version:
-    """One translation on a video's page."""
-
-    anchor: str
-    name: str
-    number: int
-    target: str
-    state: str
-    reason: str
-    advice: str
-    facts: tuple[tuple[str, str], ...]
-    files: tuple[tuple[str, str], ...]
-    elsewhere: tuple[str, ...]
-    video: str
-    track: str
-    original_track: str
-    pairs: tuple[dict[str, Any], ...]
-
-
 def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path, state: str) -> bytes:
     """Return the page of one video: the original beside its translations, with transcripts.
 
-    Args:
-        report: what it belongs to.
-        entries: the video's entries, at least one.
-        folder: where the page is going to be; its links lead from there.
-        state: what `_state` returns, by which the next report knows that the page is still right.
+    Its links lead from `folder`. By its state, which `_state` returns, the next report knows that it is still
+    right.
     """
     ordered = sorted(entries, key=lambda entry: (entry.target, entry.version))
     cues = {id(entry): (_cues(entry.spoken), _cues(entry.translated)) for entry in ordered}
@@ -301,25 +274,23 @@ def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path, 
     versions = []
     for entry in ordered:
         spoken, translated = cues[id(entry)]
-        before = firsts.get(entry.target, ()) if entry.version > 1 else ()
+        anchor, name = f"in-{entry.target or 'lipsync'}", entry.target or "lip-sync"
+        before: Sequence[Cue] = ()
+        if entry.version > 1:
+            anchor, name = f"{anchor}-{entry.version}", f"{name}, corrected {entry.version - 1}"
+            before = firsts.get(entry.target, ())
         versions.append(
-            _Version(
-                anchor=f"in-{entry.target or 'lipsync'}" + (f"-{entry.version}" if entry.version > 1 else ""),
-                name=(entry.target or "lip-sync")
-                + (f", corrected {entry.version - 1}" if entry.version > 1 else ""),
-                number=entry.version,
-                target=entry.target,
-                state=entry.state,
-                reason=entry.reason,
-                advice=entry.advice,
-                facts=tuple((name, value) for name, value in _facts(entry) if value),
-                files=tuple((path.name, _link(path, folder)) for path in entry.files),
-                elsewhere=entry.elsewhere,
-                video="" if entry.video is None else _link(entry.video, folder),
-                track=_track(translated),
-                original_track=_track(spoken),
-                pairs=tuple(_pairs(spoken, translated, before)) if entry.video is not None else (),
-            )
+            {
+                "entry": entry,
+                "anchor": anchor,
+                "name": name,
+                "facts": [(name, value) for name, value in _facts(entry) if value],
+                "files": [(path.name, _link(path, folder)) for path in entry.files],
+                "video": "" if entry.video is None else _link(entry.video, folder),
+                "track": _track(translated),
+                "original_track": _track(spoken),
+                "pairs": [] if entry.video is None else [*_pairs(spoken, translated, before)],
+            }
         )
     first = ordered[0]
     shown = next((entry.original for entry in ordered if entry.original), "")
@@ -335,7 +306,7 @@ def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path, 
     video = {
         "label": first.label,
         "original": shown if isinstance(shown, str) else _link(shown, folder),
-        "original_track": next((track for one in versions if (track := one.original_track)), ""),
+        "original_track": next((track for one in versions if (track := one["original_track"])), ""),
         "note": note,
         "remote": remote,
         "source": first.source,
@@ -348,7 +319,7 @@ def _render_video(report: Report, entries: Sequence[ReportEntry], folder: Path, 
 
 def _facts(entry: ReportEntry) -> Iterator[tuple[str, str]]:
     yield "Key", entry.key if entry.key != entry.label else ""
-    yield "Credits", "" if entry.credits is None else _amount(entry.credits)
+    yield "Credits", "" if entry.credits is None else credits_text(entry.credits)
     yield "Code", "" if entry.code is None else str(entry.code)
     yield "Job", entry.job_id
     yield "Submitted", _moment(entry.submitted_at)
