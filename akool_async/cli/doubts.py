@@ -276,12 +276,8 @@ def confirm_not_made(
 ) -> bool:
     """Return whether an entry may be called not made: the vendor has none of the jobs, or the user agrees.
 
-    Args:
-        entry: the entry in doubt.
-        job_ids: the jobs that its answer named and no other entry has.
-        connection: for asking the vendor.
-        accepting: returns the command that accepts a job as the entry's.
-        yes: whether the user agreed beforehand.
+    The jobs are those that its answer named and no other entry has; `accepting` returns the command by which
+    one is accepted as the entry's.
 
     Raises:
         InvalidRequestError: there is no terminal to ask on.

@@ -27,7 +27,6 @@ class Events:
     """Writes events to stdout as they happen, or nothing."""
 
     def __init__(self, *, enabled: bool) -> None:
-        """Write nothing yet."""
         self._enabled = enabled
         self._writing = threading.Lock()
 

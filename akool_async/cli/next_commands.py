@@ -133,13 +133,7 @@ COMMAND_LINE: Final[ContextVar[CommandLine]] = ContextVar("COMMAND_LINE", defaul
 
 
 def next_command(name: str, keys: tuple[str, ...], options: Mapping[str, OptionValue]) -> str:
-    """Return a command for a shell.
-
-    Args:
-        name: the command's, such as "captions push".
-        keys: its arguments without an option.
-        options: the others, such as "--out".
-    """
+    """Return a command such as "captions push" for a shell, with its keys, and its options by their names."""
     words = [one for option, value in options.items() for one in _option(option, value)]
     words += COMMAND_LINE.get().kept_for(name, options)
     dashed = any(key.startswith("-") for key in keys)

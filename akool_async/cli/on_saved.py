@@ -131,7 +131,6 @@ class SavedCommands:
         secrets: Iterable[str],
         on_end: Callable[[CommandResult], None],
     ) -> None:
-        """Run nothing yet."""
         self._command = command
         self._path = beside(journal, ".on-saved")
         self._secrets = tuple(secrets)

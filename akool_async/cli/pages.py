@@ -61,9 +61,7 @@ def write_report(output: OutputOptions) -> Path | None:
 async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = _NONE) -> Report:
     """Read what a report shows; a run may be writing the journal meanwhile.
 
-    Args:
-        output: where the journal and the results are.
-        originals: original videos on this machine, by the names that their URLs have.
+    With `originals`, original videos on this machine by the names that their URLs have.
 
     Raises:
         JournalError: the journal can't be read, or there is none.
@@ -102,14 +100,9 @@ async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = 
 
 
 async def collect_ledger_report(
-    ledger: Ledger, output: OutputOptions, originals: Mapping[str, Path] = _NONE
+    ledger: Ledger, output: OutputOptions, originals: Mapping[str, Path]
 ) -> Report:
-    """Read what a report shows of a ledger; workers may be writing it meanwhile.
-
-    Args:
-        ledger: open.
-        output: where the results are.
-        originals: original videos on this machine, by the names that their URLs have.
+    """Do the same for a ledger, which is open; workers may be writing it meanwhile.
 
     Raises:
         LedgerError: the database failed.

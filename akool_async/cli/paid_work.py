@@ -25,7 +25,6 @@ class PaidWork:
     """The work that a journal has, under any key."""
 
     def __init__(self) -> None:
-        """Begin without any work."""
         self._keys: dict[str, str] = {}
         self._same_but_query: dict[str, str] = {}
         self._videos: dict[int, str] = {}

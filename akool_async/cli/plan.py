@@ -131,7 +131,6 @@ class PlanEntries(Sequence[PlanEntry]):
     """
 
     def __init__(self, items: Sequence[CatalogItem]) -> None:
-        """Begin without what would be done with them."""
         self._items = items
         self._actions: list[PlannedAction] = []
         self._prices: list[JobPrice] = []

@@ -88,14 +88,7 @@ async def make_checked_plan(
 ) -> Plan:
     """Return what a run of a catalog would do, after a look into each video that would be paid for.
 
-    Args:
-        catalog: what is asked for.
-        output: where the journal is.
-        rules: what may be paid for again.
-        client: asks the server; None asks nothing, and looks into no video either.
-        videos: which videos may be sent.
-        max_credits: what the journal's jobs may cost together.
-        storage: where files of this machine may be shared from.
+    Without a client the server is asked nothing, and no video is looked into either.
 
     Raises:
         CatalogError, AccountError: as `make_plan`.

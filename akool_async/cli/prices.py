@@ -136,7 +136,6 @@ class Prices:
     """
 
     def __init__(self, known_seconds: Callable[[Request], float | None] | None = None) -> None:
-        """Begin empty."""
         self._known_seconds = known_seconds
         self._model = PriceModel()
         self._looked_up = 0
@@ -166,12 +165,7 @@ class Prices:
                 self._model.observe(kind, self._known_seconds(entry.request), cost)
 
     def price(self, request: Request, seconds: float | None = None) -> JobPrice:
-        """Return what one job of a request will probably cost.
-
-        Args:
-            request: what is to be made.
-            seconds: length of its video, None if that is not known.
-        """
+        """Return what one job of a request will probably cost, whose video may be known to be so long."""
         if not self._kinds and seconds is None:
             return UNKNOWN
         video, kind = _video_and_kind(request)

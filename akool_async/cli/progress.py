@@ -136,7 +136,6 @@ class RunProgress:
     def __init__(
         self, labels: Mapping[str, str], *, drawn: bool = True, max_credits: float | None = None
     ) -> None:
-        """Show nothing yet."""
         self._labels = labels
         self._drawn = drawn
         self._max_credits = max_credits

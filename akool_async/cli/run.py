@@ -116,12 +116,7 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
 
 
 def _trial_of(plan: Plan, jobs: int) -> Plan:
-    """Return a plan of the cheapest new jobs alone; what may be refused, or is of unknown price, comes last.
-
-    Args:
-        plan: what is to be done.
-        jobs: how many of its new jobs, 1 or more.
-    """
+    """Return a plan of so many of the cheapest new jobs; what may be refused, or has no price, comes last."""
     paid = [entry for entry in plan.entries if entry.action.is_paid]
     paid.sort(
         key=lambda entry: (
@@ -218,7 +213,6 @@ class CatalogRun:
         events: Events,
         commands: SavedCommands | None,
     ) -> None:
-        """Send nothing yet."""
         self._commands = commands
         self._plan = plan
         self._options = options

@@ -106,7 +106,6 @@ class LedgerDatabase:
         max_in_flight: int | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Read the URL; nothing is connected yet."""
         try:
             parsed = make_url(url)
             # Both schemes are libpq's; providers hand out either.

@@ -32,16 +32,9 @@ _PREFLIGHT: Final = (
 
 
 class AccessMiddleware:
-    """Guards an origin: checks the Host header, answers browsers, and logs each request.
-
-    Args:
-        app: The application behind it.
-        settings: Say which names are the sandbox's.
-        authenticator: Knows the tokens, which are never logged.
-    """
+    """Guards an origin: checks the Host header, answers browsers, and logs each request without secrets."""
 
     def __init__(self, app: Application, settings: SandboxSettings, authenticator: Authenticator) -> None:
-        """Take the application over."""
         self._app = app
         self._settings = settings
         self._authenticator = authenticator

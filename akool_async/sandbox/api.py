@@ -52,15 +52,9 @@ _MAX_COUNT: Final = 1_000_000
 
 
 class VendorApi:
-    """The vendor's API.
-
-    Args:
-        context: The sandbox's parts.
-        cdn: The origin that serves the results, such as "http://127.0.0.1:8001".
-    """
+    """The vendor's API; `cdn` is the origin of the results, such as "http://127.0.0.1:8001"."""
 
     def __init__(self, context: SandboxContext, *, cdn: str) -> None:
-        """Serve the jobs and the account of one sandbox."""
         self._context = context
         self._cdn = cdn
 

@@ -19,14 +19,9 @@ _MISSING: Final = 1102
 
 
 class Authenticator:
-    """Issues tokens and decides which requests are admitted. Thread-safe; times are the sandbox's.
-
-    Args:
-        settings: Hold the right credentials, the tokens' lifetime and the rate.
-    """
+    """Issues tokens and decides which requests are admitted. Thread-safe; times are the sandbox's."""
 
     def __init__(self, settings: SandboxSettings) -> None:
-        """Begin without tokens and with a full bucket."""
         self._settings = settings
         self._lock = threading.Lock()
         self._expiry: dict[str, float] = {}

@@ -51,15 +51,9 @@ _DAY: Final = 86_400.0
 
 
 class Cdn:
-    """The results' origin.
-
-    Args:
-        context: The sandbox's parts.
-        results: The files.
-    """
+    """The results' origin."""
 
     def __init__(self, context: SandboxContext, results: ResultStore) -> None:
-        """Serve the results of one sandbox."""
         self._context = context
         self._results = results
 
@@ -273,14 +267,9 @@ async def _transfer(exchange: HttpExchange, fault: Fault, answer: Answer) -> Non
 
 
 class ResultStore:
-    """All results: which link opens which file, and for how long.
-
-    Args:
-        context: The sandbox's parts.
-    """
+    """All results: which link opens which file, and for how long."""
 
     def __init__(self, context: SandboxContext) -> None:
-        """Begin with no file replaced."""
         self._context = context
         self._lock = threading.Lock()
         self.versions: Counter[tuple[str, str]] = Counter()
@@ -325,14 +314,9 @@ class ResultStore:
 
 
 class FileUnavailable(Exception):
-    """The file can't be downloaded.
-
-    Args:
-        status: The HTTP status that says so.
-    """
+    """The file can't be downloaded, as the HTTP status says."""
 
     def __init__(self, status: int) -> None:
-        """Keep the HTTP status."""
         super().__init__(f"HTTP {status}")
         self.status = status
 

@@ -50,14 +50,9 @@ def media_backend(settings: SandboxSettings) -> MediaBackend:
 
 
 class StubMedia:
-    """Takes any URL; results are MP4 boxes without a film and two lines of captions.
-
-    Args:
-        settings: Say how long every video is and how large a result.
-    """
+    """Takes any URL; results are MP4 boxes without a film and two lines of captions."""
 
     def __init__(self, settings: SandboxSettings) -> None:
-        """Take the choices over."""
         self._settings = settings
 
     async def examine(self, url: str, caption_url: str) -> float:

@@ -45,7 +45,6 @@ class HttpExchange:
     __slots__ = ("_receive", "_send", "connection", "date", "logged", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, date: bytes) -> None:
-        """Count the request on its connection."""
         self.scope: Scope = scope
         self._receive = receive
         self._send = send

@@ -70,7 +70,7 @@ class JobScript:
     """The job's character, from 0 to 1, for the shape of its progress."""
 
 
-def script_for(ordinal: int, settings: SandboxSettings, *, bound_to_fail: bool = False) -> JobScript:
+def script_for(ordinal: int, settings: SandboxSettings, *, bound_to_fail: bool) -> JobScript:
     """Draw how the n-th job will run: the same for the same seed, whatever happened before."""
     # One generator for each job: what other requests draw meanwhile changes nothing.
     draw = random.Random(f"{settings.seed}:job:{ordinal}")  # noqa: S311 - repeatable
@@ -123,20 +123,13 @@ class SandboxJob:
             self.stale = False
 
     def __repr__(self) -> str:
-        """Show number, id and status."""
         return f"<Job {self.ordinal} {self.id} {self.spec.language} status {self.status}>"
 
 
 class ApiRejection(Exception):
-    """The vendor rejects a request with a business code.
-
-    Args:
-        code: The business code of the answer; its meaning is sent, too.
-        reason: Why, for people who read a log; it is not sent.
-    """
+    """The vendor rejects a request with a business code; the reason is for a log, and is not sent."""
 
     def __init__(self, code: int, reason: str) -> None:
-        """Join both in the message."""
         super().__init__(f"{reason} (code {code})")
         self.code = code
 
@@ -145,14 +138,10 @@ class Signer:
     """Makes links to results and checks their tokens.
 
     A token opens one file of one job in one generation of links. It is derived from a secret, so that links
-    can't be guessed.
-
-    Args:
-        seed: Makes the links the same again in another run.
+    can't be guessed; with the same seed they are the same in another run.
     """
 
     def __init__(self, seed: int) -> None:
-        """Derive the secret."""
         self._secret = f"{seed}:links".encode()
 
     def url(self, origin: str, job: SandboxJob, artifact: str) -> str:

@@ -45,14 +45,9 @@ _LONGEST_TEXT: Final = 0xFFFF
 
 
 class RealMedia:
-    """Inspects the videos that are sent in, and makes results that play.
-
-    Args:
-        settings: the limits for videos.
-    """
+    """Inspects the videos that are sent in, and makes results that play."""
 
     def __init__(self, settings: SandboxSettings) -> None:
-        """Begin with nothing cached."""
         self._settings = settings
         self._limits = settings.limits or MediaLimits()
         self._tls = httpx.create_ssl_context(trust_env=False)  # made once, as it takes some time

@@ -78,15 +78,7 @@ def created_job(job: SandboxJob, settings: SandboxSettings) -> dict[str, Any]:
 def job_status(
     job: SandboxJob, now: float, *, settings: SandboxSettings, signer: Signer, cdn: str
 ) -> dict[str, Any]:
-    """Return a job as asking for its status answers it.
-
-    Args:
-        job: The job as it is now.
-        now: The sandbox's time.
-        settings: Choose the form and the shape of the progress.
-        signer: Makes the links to the results.
-        cdn: The origin on which they lie.
-    """
+    """Return a job as asking for its status answers it; `cdn` is the origin of the results."""
     data = {**(_old_job if settings.legacy else _job)(job), "video_status": job.status, "video": ""}
     if job.status == QUEUEING:
         progress = shown_while_queued(settings.progress)

@@ -291,7 +291,6 @@ class Sandbox:
         return client
 
     def __repr__(self) -> str:
-        """Show the number of jobs and faults."""
         engine = self._context.engine
         return f"<Sandbox {self.settings.api_version}, {len(engine.jobs)} jobs, {len(self.faults)} faults>"
 
@@ -300,13 +299,9 @@ class InProcessTransport(httpx.AsyncBaseTransport):
     """Takes requests for `API_ORIGIN` and `CDN_ORIGIN` to the applications; nobody else is there.
 
     Faults of the connection come out as the httpx errors that a real one would give.
-
-    Args:
-        apps: The application behind each origin.
     """
 
     def __init__(self, apps: Mapping[str, Application]) -> None:
-        """Take the applications over."""
         self._apps = apps
         self._calls = 0
 

@@ -172,15 +172,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class ServerThread:
-    """A daemon thread that serves some origins and runs some workers beside them.
+    """A daemon thread that serves some origins, with workers beside them that run until it stops."""
 
-    Args:
-        origins: What to serve.
-        workers: Coroutine functions that run until the thread stops.
-    """
-
-    def __init__(self, origins: Sequence[Origin], workers: Sequence[Worker] = ()) -> None:
-        """Prepare the thread; nothing runs yet."""
+    def __init__(self, origins: Sequence[Origin], workers: Sequence[Worker]) -> None:
         self._origins = origins
         self._workers = workers
         self._running = threading.Event()

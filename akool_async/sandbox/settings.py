@@ -180,7 +180,6 @@ class ScaledClock:
         return self._start + (time.monotonic() - self._origin) * self.scale
 
     def __repr__(self) -> str:
-        """Show the scale."""
         return f"ScaledClock(scale={self.scale})"
 
 
@@ -212,5 +211,4 @@ class FakeClock:
             return self._now
 
     def __repr__(self) -> str:
-        """Show the time."""
         return f"FakeClock({self._now})"

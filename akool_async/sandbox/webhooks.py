@@ -41,15 +41,9 @@ class _Delivery:
 
 
 class WebhookSender:
-    """Sends the webhooks of one sandbox.
-
-    Args:
-        context: The sandbox's parts.
-        cdn: The origin of the results.
-    """
+    """Sends the webhooks of one sandbox; `cdn` is the origin of the results."""
 
     def __init__(self, context: SandboxContext, *, cdn: str) -> None:
-        """Take the parts over."""
         self._context = context
         self._cdn = cdn
         self._sequence = count()

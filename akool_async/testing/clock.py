@@ -65,7 +65,6 @@ class VirtualClock:
         self._sleepers: list[tuple[float, int, _Sleeper]] = []
 
     def __repr__(self) -> str:
-        """Show the virtual time."""
         return f"<VirtualClock {self.now():%Y-%m-%d %H:%M:%S}>"
 
     def monotonic(self) -> float:

@@ -80,7 +80,6 @@ class Inbox(CallbackFeed):
     """Callbacks from a file; created by `open_inbox`, which describes it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open nothing yet."""
         self._path = path
         self._file: InboxFile | None = None
         self._listeners: list[CallbackListener] = []

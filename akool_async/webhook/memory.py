@@ -25,7 +25,6 @@ class PeerQueues:
     """Bodies that wait, a queue for each peer; they are served in turn. Any thread may call it."""
 
     def __init__(self, size: int) -> None:
-        """Begin empty."""
         self._size = size
         self._mutex = threading.Lock()
         self._waiting: OrderedDict[str, deque[tuple[bytes, str]]] = OrderedDict()
@@ -77,7 +76,6 @@ class ReplayCache:
     """The latest `max_size` contents and their callbacks, in bounded memory, to recognise replays."""
 
     def __init__(self, max_size: int) -> None:
-        """Begin empty."""
         self._max_size = max_size
         self._tokens: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self.callbacks: OrderedDict[str, tuple[Callback, ...]] = OrderedDict()  # by token

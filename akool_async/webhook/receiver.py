@@ -171,7 +171,6 @@ class WebhookReceiver(CallbackFeed):
         self._stack = AsyncExitStack()
 
     def __repr__(self) -> str:
-        """Show the client id and whether it is open."""
         return f"<WebhookReceiver {self._key.client_id!r} {'closed' if self._queue is None else 'open'}>"
 
     async def __aenter__(self) -> Self:

@@ -63,7 +63,6 @@ class LimitedProtocol(H11Protocol):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Take uvicorn's own arguments."""
         super().__init__(*args, **options)
         # uvicorn asks the logger and not its own setting, and another server in this process may have
         # turned the logger on: each path would be logged, with the token that makes a callback believable.

@@ -61,7 +61,6 @@ class CatalogError(Exception):
     """A catalog, a glossary or an option has mistakes; nothing was sent."""
 
     def __init__(self, mistakes: Iterable[Issue]) -> None:
-        """Sort the mistakes by place."""
         self.mistakes: tuple[Issue, ...] = tuple(sorted(mistakes))
         super().__init__("\n".join(format_issues(self.mistakes)))
 

@@ -58,12 +58,7 @@ class SheetFacts:
 
 
 def read_facts(content: bytes, name: str, *, ods: bool) -> SheetFacts:
-    """Read the XML that holds a sheet.
-
-    Args:
-        content: the part of the file.
-        name: the sheet's name; an .ods has all sheets in one part.
-        ods: whether the file is an .ods.
+    """Read the XML that holds a sheet; that of an .ods holds all sheets, by their names.
 
     Raises:
         SheetXmlError: it can't be read, or the sheet is not in it.

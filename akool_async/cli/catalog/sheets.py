@@ -48,14 +48,8 @@ _OLD_FORMAT: Final = b"\xd0\xcf\x11\xe0"
 _ODS_PART: Final = "content.xml"
 
 
-def read_sheet(path: Path, table: CatalogTable, is_column: IsColumn, sheet: str = "") -> None:
-    """Fill a table with the rows of one sheet.
-
-    Args:
-        path: a spreadsheet.
-        table: gets the rows, and what is wrong.
-        is_column: whether a name is one of a column.
-        sheet: the sheet's name; "" takes the visible one that has column names.
+def read_sheet(path: Path, table: CatalogTable, is_column: IsColumn, sheet: str) -> None:
+    """Fill a table with the rows of a sheet: of the named one, or the visible one that has column names.
 
     Raises:
         CatalogError: the file can't be read.
