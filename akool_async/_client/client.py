@@ -19,7 +19,7 @@ from akool_async import _clock
 from akool_async import _wire as wire
 from akool_async._background import LongLived, opening
 from akool_async._client.session import ClientSession, single_job
-from akool_async._client.waiting import job_age, validate_timeout, wait_completed, watch_snapshots
+from akool_async._client.waiting import job_age, wait_completed, watch_snapshots
 from akool_async._clock import Clock
 from akool_async._download import DownloadRequest, local_path
 from akool_async._environment import find_origin
@@ -33,7 +33,7 @@ from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.redact import Secret, detach, hide, sanitize
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import Callback, Language, Snapshot, Submission, Voice
-from akool_async._model.validators import file_path, instance_of, one_of, text
+from akool_async._model.validators import file_path, instance_of, one_of, positive, text
 from akool_async._observer import Observer, Observers
 from akool_async._polling.adaptive import LearnedSchedule
 from akool_async._polling.poll_state import PollSchedule
@@ -325,7 +325,7 @@ class AkoolClient(LongLived):
                 advice="Hand it to client.submit, which gives one job for each.",
             )
         # Before the POST: a bad time-out that is found after it would leave a paid job that nobody waits for.
-        validate_timeout(give_up_after)
+        positive.or_none.check("give_up_after", give_up_after)
         session = self.session
         # Likewise: that the client is closed has to be found out before anything is paid.
         submitted_at, scheduler = session.clock.now(), session.opened.scheduler

@@ -203,7 +203,23 @@ class ClientSession:
         Languages whose job the vendor knows are `accepted`, the others `missing`, that is still in doubt.
         Every other id is in `extra`, also one that could not be confirmed. Does not raise for the API.
         """
-        return confirmed_submission(doubt, await self.confirm(doubt.job_ids))
+        answers = await self.confirm(doubt.job_ids)
+        jobs = {job_id: Job(id=job_id) for job_id in doubt.job_ids}
+        for job_id, answer in answers.items():
+            if isinstance(answer, Snapshot):
+                jobs[job_id] = wire.read_job(answer)
+        # A language is accepted only if the API knows its job. What the torn answer claims is not enough: the
+        # entry would wait for a job that may not exist.
+        accepted = {}
+        for target, job_id in doubt.job_ids_by_target.items():
+            jobs[job_id] = attrs.evolve(jobs[job_id], target=target)
+            if isinstance(answers.get(job_id), Snapshot):
+                accepted[target] = jobs.pop(job_id)
+        return Submission(
+            accepted=tuple(accepted[target] for target in doubt.targets if target in accepted),
+            missing=tuple(target for target in doubt.targets if target not in accepted),
+            extra=tuple(jobs.values()),
+        )
 
     async def confirm(self, job_ids: Iterable[str]) -> dict[str, Snapshot | AkoolError]:
         """Poll jobs that may exist, all at once; the vendor may not know a new one at first.
@@ -373,37 +389,6 @@ def _read(result: wire.Envelope | Exception, request: Request) -> Submission:
     if jobs:
         logger.warning("The unusable answer to a paid call names these jobs: %s.", ", ".join(doubt.job_ids))
     raise doubt from detach(cause)
-
-
-def confirmed_submission(
-    doubt: SubmissionInDoubt, answers: Mapping[str, Snapshot | AkoolError]
-) -> Submission:
-    """Return what a doubt turned out to be.
-
-    Args:
-        doubt: the doubt.
-        answers: what `ClientSession.confirm` returned about its ids.
-
-    Returns:
-        As `accepted` the languages whose job the vendor knows, as `missing` the others. Every other id is in
-        `extra`, also one that could not be confirmed: none is lost.
-    """
-    jobs = {job_id: Job(id=job_id) for job_id in doubt.job_ids}
-    for job_id, answer in answers.items():
-        if isinstance(answer, Snapshot):
-            jobs[job_id] = wire.read_job(answer)
-    # A language is accepted only if the API knows its job. What the torn answer claims is not enough: the
-    # entry would wait for a job that may not exist.
-    accepted = {}
-    for target, job_id in doubt.job_ids_by_target.items():
-        jobs[job_id] = attrs.evolve(jobs[job_id], target=target)
-        if isinstance(answers.get(job_id), Snapshot):
-            accepted[target] = jobs.pop(job_id)
-    return Submission(
-        accepted=tuple(accepted[target] for target in doubt.targets if target in accepted),
-        missing=tuple(target for target in doubt.targets if target not in accepted),
-        extra=tuple(jobs.values()),
-    )
 
 
 def single_job(submission: Submission, request: Request) -> Job:

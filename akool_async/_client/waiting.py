@@ -16,15 +16,6 @@ from akool_async._polling.poll_state import PollSchedule, PollVerdict
 from akool_async._polling.scheduler import PolledJob, PollScheduler
 
 
-def validate_timeout(give_up_after: float | None) -> None:
-    """Raise unless `give_up_after` is None or a positive number of seconds.
-
-    Raises:
-        ConfigurationError: it is neither.
-    """
-    positive.or_none.check("give_up_after", give_up_after)
-
-
 def job_age(created_at: datetime | None, now: datetime) -> float | None:
     """Return the seconds since a job was made, 0 or more; None where that is unknown.
 
@@ -56,7 +47,7 @@ async def wait_completed(
         AkoolError: asking became impossible.
     """
     validate_job_id(job_id)
-    validate_timeout(give_up_after)
+    positive.or_none.check("give_up_after", give_up_after)
     over = anyio.Event()
 
     def changed(watch: PolledJob) -> None:
