@@ -266,7 +266,7 @@ def log_of(path: Path) -> Path:
 
 def _is_alone(path: Path) -> bool:
     """Whether all of the journal is in its file and nothing in a log."""
-    log = beside(path, "-wal")
+    log = log_of(path)
     return not log.exists() or not log.stat().st_size
 
 

@@ -160,22 +160,19 @@ class Journal(ReadableJournal, LongLived):
         """Write what was handed in, then close the file and release the lock."""
         state = self._state
         forked = state is not None and state.store.lock is not None and state.store.lock.forked
-        if state is not None and isinstance(state.writer, GroupCommitWriter) and not forked:
-            self._check_task()
-        self._state = None
-        if state is not None and forked:
-            state.store.close()  # the parent writes what is open; a child has no loop to wait for it
-        elif state is not None:
-            await state.stack.aclose()
-
-    def _check_task(self) -> None:
-        """Refuse to be closed where the group of the writer can't be left, before anything is torn."""
-        if anyio.get_current_task().id != self._task_id:
+        grouped = state is not None and isinstance(state.writer, GroupCommitWriter) and not forked
+        # Before anything is torn: the group of the writer can be left by the task alone that entered it.
+        if grouped and anyio.get_current_task().id != self._task_id:
             raise JournalError(
                 "The journal can't be closed in another task than the one that opened it.",
                 impact="It is still open; all that was recorded is in its file.",
                 advice="Use async with in one task, or await journal.aopen() and await journal.aclose().",
             )
+        self._state = None
+        if state is not None and forked:
+            state.store.close()  # the parent writes what is open; a child has no loop to wait for it
+        elif state is not None:
+            await state.stack.aclose()
 
     @property
     def _open_writer(self) -> DirectWriter | GroupCommitWriter:

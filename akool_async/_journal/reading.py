@@ -13,7 +13,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-import attrs
 from anyio.lowlevel import checkpoint
 
 from akool_async._journal.entry import (
@@ -202,25 +201,39 @@ class ReadableJournal:
             targets: only these languages; "" is for lip-sync.
             expiring: only results that are not saved and expire within this time.
         """
-        until = None if expiring is None else self._until(expiring)
-        wanted = EntryFilter.create(states=states, key=key, targets=targets, until=until)
+        chosen = None if states is None else frozenset(states)
+        condition, values = "", list[str]()
+        if key is not None:
+            # SQLite negates a set by "^", and finds nothing where one is not closed.
+            condition += " AND key GLOB ?"
+            values.append(_UNCLOSED.sub("[[]", key).replace("[!", "[^"))
+        if targets is not None:
+            names = sorted(frozenset(targets))
+            condition += f" AND target IN ({', '.join('?' * len(names))})"
+            values += names
+        if expiring is not None:
+            condition += " AND expires_at <= ?"
+            values.append(self._until(expiring))
+            chosen = AT_RISK if chosen is None else AT_RISK & chosen
 
         def read(number: int) -> Entry | None:
             entry = self._first(_BY_ID, number)
-            return entry if entry is not None and wanted.allows(entry.state) else None
+            # Its state may have changed since it was found; the rest of what is asked for never changes.
+            return entry if entry is not None and (chosen is None or entry.state in chosen) else None
 
-        return PagedIterator(0, lambda after: self._page(after, wanted), read)
+        return PagedIterator(0, lambda after: self._page(after, chosen, condition, values), read)
 
-    def _page(self, after: int, wanted: EntryFilter) -> list[int]:
+    def _page(
+        self, after: int, states: frozenset[State] | None, condition: str = "", values: Sequence[str] = ()
+    ) -> list[int]:
         """Return the next numbers of entries that are wanted, in the order in which they were entered."""
-        condition, values = wanted.condition
-        if wanted.states is None:
+        if states is None:
             statement = f"SELECT id FROM entry WHERE id > ?{condition} ORDER BY id LIMIT ?"  # noqa: S608 - ours
             rows = self._rows(statement, after, *values, PAGE)
-        elif wanted.states:
+        elif states:
             part = f"SELECT id FROM entry WHERE state = ? AND id > ?{condition} ORDER BY id LIMIT ?"  # noqa: S608
-            statement = " UNION ALL ".join([f"SELECT * FROM ({part})"] * len(wanted.states))  # noqa: S608
-            each = [(state.value, after, *values, PAGE) for state in wanted.states]
+            statement = " UNION ALL ".join([f"SELECT * FROM ({part})"] * len(states))  # noqa: S608
+            each = [(state.value, after, *values, PAGE) for state in states]
             rows = self._rows(f"{statement} ORDER BY 1 LIMIT ?", *chain.from_iterable(each), PAGE)
         else:
             rows = []
@@ -291,7 +304,7 @@ class ReadableJournal:
             entry = self._first(_BY_ID, number)
             return None if entry is None else entry_to_json(entry)
 
-        return PagedIterator(0, lambda after: self._page(after, EntryFilter()), read)
+        return PagedIterator(0, lambda after: self._page(after, None), read)
 
     def counts(self) -> Mapping[State, int]:
         """Count the entries in each state, zeros included."""
@@ -352,58 +365,6 @@ class RowsAhead:
                 return
             self._ahead = {(row[0], row[1]): row for row in rows}
             self._next = rows[-1][-1] + 1 if rows else self._next
-
-
-@attrs.frozen(kw_only=True)
-class EntryFilter:
-    """Which entries are wanted: those that pass everything that is not None.
-
-    Attributes:
-        states: entries in these.
-        key: keys like this: `*` stands for any letters, `?` for one, `[ab]` for one of these.
-        targets: entries of these languages.
-        until: results that are not saved and expire until this moment, as it is stored.
-    """
-
-    states: frozenset[State] | None = None
-    key: str | None = None
-    targets: frozenset[str] | None = None
-    until: str | None = None
-
-    @classmethod
-    def create(
-        cls,
-        *,
-        states: Iterable[State] | None,
-        key: str | None,
-        targets: Iterable[str] | None,
-        until: str | None,
-    ) -> EntryFilter:
-        """Return the filter for these arguments of `Journal.entries`."""
-        chosen = None if states is None else frozenset(states)
-        if until is not None:
-            chosen = AT_RISK if chosen is None else AT_RISK & chosen
-        names = None if targets is None else frozenset(targets)
-        return cls(states=chosen, key=key, targets=names, until=until)
-
-    def allows(self, state: State) -> bool:
-        """Return whether an entry may be in this state; the rest of what is asked for never changes."""
-        return self.states is None or state in self.states
-
-    @property
-    def condition(self) -> tuple[str, tuple[str, ...]]:
-        """What SQL has to check beside the state, and its values."""
-        parts: list[str] = []
-        if self.key is not None:
-            # SQLite negates a set by "^", and finds nothing where one is not closed.
-            parts += [" AND key GLOB ?"]
-        if self.targets is not None:
-            parts += [f" AND target IN ({', '.join('?' * len(self.targets))})"]
-        if self.until is not None:
-            parts += [" AND expires_at <= ?"]
-        glob = () if self.key is None else (_UNCLOSED.sub("[[]", self.key).replace("[!", "[^"),)
-        values = (*glob, *sorted(self.targets or ()), *(() if self.until is None else (self.until,)))
-        return "".join(parts), values
 
 
 P = TypeVar("P")
