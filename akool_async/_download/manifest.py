@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -285,29 +285,33 @@ def find_result(files: Sequence[str], folder: Path, name: str, *, hashes: bool =
             known = read_manifest(manifest, any_owner=True)
             if known is not None:
                 return check_result(known, hashes=hashes)
-    # Its owner may have deleted the manifest alone, which is no loss.
-    found = [_check_file(file, hashes=False) for file in files_by_name([str(path) for path in paths])]
+    return result_by_names(paths, manifest, partial(_check_file, hashes=False), hashes=hashes)
+
+
+def result_by_names(
+    paths: Sequence[Path], manifest: Path | None, check: Callable[[SavedFile], SavedFile], *, hashes: bool
+) -> SavedResult:
+    """Return what became of a result of which only the names of its files are known, the video first.
+
+    Args:
+        paths: all of its files.
+        manifest: the one of them that does not say any more what was saved; None where there never was one.
+        check: returns a file with its state.
+        hashes: whether that counts as damage; else its owner may have deleted it, which is no loss.
+    """
+    saved = Saved.from_paths([str(path) for path in paths])
+    named = {artifact: getattr(saved, artifact, None) for artifact in Artifact}
+    found = [check(SavedFile(artifact=artifact, path=path)) for artifact, path in named.items() if path]
     if hashes and manifest is not None:
-        row = _check_file(SavedFile(artifact=MANIFEST_ROW, path=manifest), hashes=False)
-        found.append(damaged_manifest(row))
+        row = check(SavedFile(artifact=MANIFEST_ROW, path=manifest))
+        if row.state is FileState.MISSING:
+            reason = "it was deleted or moved, and nothing else says what the other files were"
+            row = attrs.evolve(row, reason=reason)
+        elif row.state is FileState.INTACT:
+            reason = "it does not say what was saved any more"
+            row = attrs.evolve(row, state=FileState.CHANGED, reason=reason)
+        found.append(row)
     return SavedResult(manifest=manifest or paths[0], job_id="", files=tuple(found))
-
-
-def files_by_name(files: Sequence[str]) -> list[SavedFile]:
-    """Return the files of a result, the video first, where only their names are known."""
-    saved = Saved.from_paths(files)
-    paths = {artifact: getattr(saved, artifact, None) for artifact in Artifact}
-    return [SavedFile(artifact=artifact, path=path) for artifact, path in paths.items() if path is not None]
-
-
-def damaged_manifest(file: SavedFile) -> SavedFile:
-    """Return the file of a manifest that says nothing of a result, as damage."""
-    if file.state is FileState.MISSING:
-        reason = "it was deleted or moved, and nothing else says what the other files were"
-        return attrs.evolve(file, reason=reason)
-    if file.state is not FileState.INTACT:
-        return file
-    return attrs.evolve(file, state=FileState.CHANGED, reason="it does not say what was saved any more")
 
 
 def check_result(result: SavedResult, *, hashes: bool) -> SavedResult:
@@ -322,15 +326,8 @@ def _check_file(file: SavedFile, *, hashes: bool) -> SavedFile:
         found = file.path.lstat()
         if not stat.S_ISREG(found.st_mode):
             return attrs.evolve(file, state=FileState.CHANGED, reason="it is not a file any more")
-        if file.digest is None:  # its name has to do; but nothing that was saved is empty
-            empty = attrs.evolve(file, state=FileState.CHANGED, reason="it is empty")
-            return file if found.st_size else empty
-        # Before the hash, which has to read gigabytes.
-        if found.st_size != file.digest.size:
-            reason = f"it has {found.st_size:,} bytes instead of {file.digest.size:,}"
-            return attrs.evolve(file, state=FileState.CHANGED, reason=reason)
-        if hashes and digest_file(file.path, any_owner=True) != file.digest:
-            return attrs.evolve(file, state=FileState.CHANGED, reason="its content was changed")
+        read = partial(digest_file, file.path, any_owner=True) if hashes else None
+        return compare_file(file, found.st_size, read)
     except FileNotFoundError:
         return attrs.evolve(file, state=FileState.MISSING, reason="it was deleted or moved")
     except ForeignFileError as error:
@@ -338,7 +335,18 @@ def _check_file(file: SavedFile, *, hashes: bool) -> SavedFile:
     except OSError as error:  # one file that can't be read must not keep all others from being looked at
         reason = f"it can't be read: {error.strerror}"
         return attrs.evolve(file, state=FileState.CHANGED, reason=reason)
-    return file
+
+
+def compare_file(file: SavedFile, size: int, read_digest: Callable[[], Digest] | None) -> SavedFile:
+    """Return a file with its state, by its size and, where it is to be read, by its content."""
+    reason = ""
+    if file.digest is None:  # its name has to do; but nothing that was saved is empty
+        reason = "" if size else "it is empty"
+    elif size != file.digest.size:  # before the hash, which has to read gigabytes
+        reason = f"it has {size:,} bytes instead of {file.digest.size:,}"
+    elif read_digest is not None and read_digest() != file.digest:
+        reason = "its content was changed"
+    return attrs.evolve(file, state=FileState.CHANGED, reason=reason) if reason else file
 
 
 def digest_file(path: Path, *, any_owner: bool = False) -> Digest:

@@ -38,7 +38,7 @@ from akool_async._download import (
 )
 from akool_async._download.downloader import Download
 from akool_async._download.files import publish
-from akool_async._download.manifest import MANIFEST_ROW, damaged_manifest, files_by_name
+from akool_async._download.manifest import compare_file, result_by_names
 from akool_async._download.verify import Digest
 from akool_async._model.errors import ConfigurationError, DownloadError, StorageError
 from akool_async._model.locations import BucketPath
@@ -129,13 +129,9 @@ class BucketFolder:
         known = self.read_manifest(manifest.removesuffix(MANIFEST)) if manifest else None
         if known is not None:
             return self._checked(known, hashes=hashes)
-        listed = files_by_name([f"{self._url}/{name}" for name in names])
-        found = [self._check(file, hashes=False) for file in listed]
-        place = BucketPath(f"{self._url}/{manifest or names[0]}")
-        if hashes and manifest:
-            row = SavedFile(artifact=MANIFEST_ROW, path=place)
-            found.append(damaged_manifest(self._check(row, hashes=False)))
-        return SavedResult(manifest=place, job_id="", files=tuple(found))
+        paths = [BucketPath(f"{self._url}/{name}") for name in names]
+        place = BucketPath(f"{self._url}/{manifest}") if manifest else None
+        return result_by_names(paths, place, partial(self._check, hashes=False), hashes=hashes)
 
     def verify(self, *, hashes: bool) -> tuple[SavedResult, ...]:
         """Return every result that has a manifest here, each with the state of its files."""
@@ -319,14 +315,7 @@ class BucketFolder:
             there = self._bucket.head(key)
             if there is None:
                 return attrs.evolve(file, state=FileState.MISSING, reason="it was deleted or moved")
-            if file.digest is None and not there.size:
-                return attrs.evolve(file, state=FileState.CHANGED, reason="it is empty")
-            if file.digest is not None and there.size != file.digest.size:
-                reason = f"it has {there.size:,} bytes instead of {file.digest.size:,}"
-                return attrs.evolve(file, state=FileState.CHANGED, reason=reason)
-            if hashes and file.digest is not None and self._digest(key) != file.digest:
-                return attrs.evolve(file, state=FileState.CHANGED, reason="its content was changed")
-        return file
+            return compare_file(file, there.size, partial(self._digest, key) if hashes else None)
 
 
 @contextmanager
