@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import attrs
 
 from akool_async._environment import install_command
-from akool_async._model.errors import AkoolError, ConfigurationError
+from akool_async._model.errors import AkoolError, ConfigurationError, ErrorDetails
 from akool_async._model.redact import sanitize
 from akool_async._storage.settings import Storage
 
@@ -60,8 +60,11 @@ class BucketError(AkoolError):
         permanent: whether it would refuse other objects, too.
     """
 
-    permanent = False
     advice = "Correct the endpoint, the credentials or the name of the bucket, then run the same again."
+
+    def __init__(self, message: str, *, permanent: bool = False, **details: Unpack[ErrorDetails]) -> None:
+        super().__init__(message, **details)
+        self.permanent = permanent
 
 
 class ObjectExistsError(BucketError):
@@ -142,27 +145,25 @@ class Bucket:
         except FileNotFoundError as error:
             code = _CODE.search(str(error))
             if code and code[1] == "NoSuchBucket":
-                failed = BucketError(f"{place} could not be {action}: there is no such bucket.")
-                failed.permanent = True
-                raise failed from None
+                gone = f"{place} could not be {action}: there is no such bucket."
+                raise BucketError(gone, permanent=True) from None
             raise ObjectMissingError(f"{place} does not exist.") from None
         except (BaseError, OSError, ValueError) as error:
-            failed = BucketError(f"{place} could not be {action}: {_reason(error)}.")
             # Another object would be refused in the same way.
-            failed.permanent = isinstance(error, PermissionDeniedError | UnauthenticatedError) or (
+            permanent = isinstance(error, PermissionDeniedError | UnauthenticatedError) or (
                 _code(error) in _BY_CODE or _is_wrong_region(error)
             )
-            raise failed from None
+            message = f"{place} could not be {action}: {_reason(error)}."
+            raise BucketError(message, permanent=permanent) from None
         except BaseException as error:
             if not _is_panic(error):
                 raise
-            failed = BucketError(
+            raise BucketError(
                 f"{place} could not be {action}: {_first_line(error)}.",
+                permanent=True,
                 advice="Look for a line break, or another character that no request can have, in the keys, "
                 "the token and the other settings, then run the same again.",
-            )
-            failed.permanent = True
-            raise failed from None
+            ) from None
 
     def head(self, key: str) -> ObjectFacts | None:
         """Return what an object is, None if there is none.

@@ -173,10 +173,8 @@ class SharedInputs:
             InputError: the credentials can't sign.
         """
         storage = self._require_storage(place)
-        try:
+        with _asking():
             return await run_sync(self._bucket(place).sign, place.key, storage.expires)
-        except BucketError as error:
-            raise InputError(error.message, advice=error.advice) from None
 
     def release(self, request: Request, name: tuple[str, str], outcome: Outcome) -> None:
         """An entry has ended, or is in doubt: what was uploaded for it is deleted unless others need it.
@@ -283,10 +281,8 @@ class SharedInputs:
         assert self._storage is not None  # noqa: S101 - `_require_storage` was called
         name = (place.scheme, place.bucket)
         if name not in self._buckets:
-            try:
+            with _asking():
                 self._buckets[name] = Bucket(*name, self._storage)
-            except ConfigurationError as error:
-                raise InputError(error.message, advice=error.advice) from None
         return self._buckets[name]
 
     # What blocks.
@@ -302,10 +298,8 @@ class SharedInputs:
             return f"sha256={self._hashes[known]}"
 
     def _etag(self, place: Location) -> str:
-        try:
+        with _asking():
             found = self._bucket(place).head(place.key)
-        except BucketError as error:
-            raise InputError(error.message, advice=error.advice) from None
         if found is None:
             raise InputError(f"{place} does not exist.", advice="Correct the name.")
         if not found.size:
@@ -320,10 +314,8 @@ class SharedInputs:
             )
 
     def _is_shared(self, place: Location, key: str) -> bool:
-        try:
+        with _asking():
             return self._bucket(self._shared(place)).head(key) is not None
-        except BucketError as error:
-            raise InputError(error.message, advice=error.advice) from None
 
     async def _upload(self, place: Location, key: str) -> None:
         stopped = threading.Event()
@@ -376,6 +368,15 @@ def _opened(place: Location) -> BufferedReader:
         what = "is empty" if stat.S_ISREG(found.st_mode) else "is a folder or a device, not a file"
         raise InputError(f"{place} {what}.", advice="Name a video, an audio file or a file of captions.")
     return os.fdopen(descriptor, "rb")
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Tell an error of a bucket as one of this input, which ends no other entry."""
+    try:
+        yield
+    except (BucketError, ConfigurationError) as error:
+        raise InputError(error.message, advice=error.advice) from None
 
 
 @contextmanager
