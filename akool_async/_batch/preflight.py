@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -78,9 +77,10 @@ class RequestCheck:
 
 @attrs.frozen
 class _Inspection:
-    """An inspection of one file, and what it took."""
+    """An inspection of one file, the ETag that the file had, and what it took."""
 
     found: MediaFacts | MediaError
+    etag: str = ""
     requests: int = 0
     bytes_read: int = 0
     at: float = attrs.field(factory=time.monotonic)
@@ -136,9 +136,7 @@ class Preflight:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections; what was seen stays known."""
         self._cache.close()
         await self._stack.aclose()
@@ -186,10 +184,8 @@ class Preflight:
         if self._reach is not Reach.PUBLIC and _EXAMPLE.fullmatch(host):
             return RequestCheck()
         inspection = await self._inspect_once(url, kind)
-        found, took = (
-            inspection.found,
-            RequestCheck(requests=inspection.requests, bytes_read=inspection.bytes_read),
-        )
+        found = inspection.found
+        took = RequestCheck(requests=inspection.requests, bytes_read=inspection.bytes_read)
         if isinstance(found, MediaFacts) and kind is not MediaKind.VIDEO:
             return took  # which ones the vendor takes is not documented; that it is such a file has been seen
         if isinstance(found, MediaFacts):
@@ -275,17 +271,16 @@ class Preflight:
         except MediaError as error:
             return _Inspection(error)
         async with media_client(Reach.ANYWHERE) as http:  # the endpoint is the caller's own
-            _, inspection = await self._read(signed, http, kind)
-        return inspection
+            return await self._read(signed, http, kind)
 
     async def _inspect(self, url: str, kind: MediaKind) -> _Inspection:
         assert self._http is not None  # noqa: S101 - it was entered
         if kind is not MediaKind.VIDEO:  # the cache holds what is known of URLs as videos
-            return (await self._read(url, self._http, kind))[1]
+            return await self._read(url, self._http, kind)
         known_etag, known = self._cache.get(url) or ("", None)
-        etag, inspection = await self._read(url, self._http, kind, known_etag, known)
+        inspection = await self._read(url, self._http, kind, known_etag, known)
         if isinstance(inspection.found, MediaFacts) and inspection.found is not known:
-            self._cache.put(url, etag, inspection.found)
+            self._cache.put(url, inspection.etag, inspection.found)
         return inspection
 
     async def _read(
@@ -295,7 +290,7 @@ class Preflight:
         kind: MediaKind,
         known_etag: str = "",
         known: MediaFacts | None = None,
-    ) -> tuple[str, _Inspection]:
+    ) -> _Inspection:
         from akool_async._media.inspection import inspect_url
 
         found: MediaFacts | MediaError | None
@@ -316,7 +311,7 @@ class Preflight:
         assert found is not None  # noqa: S101 - unchanged since it was known
         self.requests += requests
         self.bytes_read += read
-        return etag, _Inspection(found, requests, read)
+        return _Inspection(found, etag, requests, read)
 
     async def _resolves_names(self) -> bool:
         """Whether this machine finds addresses of public names: else a missing one says nothing."""

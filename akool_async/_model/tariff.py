@@ -133,9 +133,9 @@ class PriceModel:
         if not seen:
             return None
         if kind not in self._rates:
-            self._rates[kind] = min(
-                (_rate(kind, unit, seen) for unit in _UNITS), key=lambda rate: _spread(rate, seen)
-            )
+            rates = [_rate(kind, unit, seen) for unit in _UNITS]
+            # The unit by which these jobs differ least; for jobs of one length that is any, so the first.
+            self._rates[kind] = min(rates, key=lambda rate: round((rate.most - rate.least) / rate.each, 6))
         return self._rates[kind]
 
     @property
@@ -156,12 +156,6 @@ def _rate(kind: JobKind, unit: str, seen: deque[tuple[float, float]]) -> Rate:
         most=max(ratios),
         per_second=sum(cost for _, cost in seen) / sum(seconds for seconds, _ in seen),
     )
-
-
-def _spread(rate: Rate, seen: deque[tuple[float, float]]) -> float:
-    """Return by how much earlier jobs differ if the price is for this unit; ties go to the first unit."""
-    # Jobs of one length agree on every unit, and tell them apart no more than a single job does.
-    return round((rate.most - rate.least) / rate.each, 6) if len(seen) > 1 else 0.0
 
 
 def credits_text(amount: float) -> str:
