@@ -366,7 +366,7 @@ class Observers:
         self.detailed: Final = bool(self._observers)
 
     def report(self, event: Event) -> None:
-        """Report an event to all; it can't fail, because what looks on must not lose what is paid.
+        """Report an event to all; it can't fail, for an observer must not cost a paid job.
 
         A cancellation that comes out of an observer is its own: nothing is awaited here.
         """

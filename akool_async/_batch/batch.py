@@ -282,8 +282,8 @@ class Batch(LongLived):
         run on the same journal does. Nothing was paid yet. What the journal knows already is not entered
         twice, and not paid twice; what has ended without a saved result is looked at again, by the same rules
         as in a batch with requests (`retry_failed`, `on_in_doubt`). The journal keeps no query of a URL that
-        is not public: if this run is killed before it was sent, it has to be submitted again. One that waits
-        and is submitted again, signed anew, is sent so.
+        is not public: if this run is killed before it was sent, it has to be submitted again. A request that
+        waits and is submitted again with a new signature is sent with that one.
 
         If the caller is cancelled meanwhile, as by a time-out, the request is not entered, or is taken back
         before anything is sent for it; only if the journal can't be written any more, or this process is
@@ -301,8 +301,8 @@ class Batch(LongLived):
     async def outcome(self, key: str, target: str = "") -> Outcome:
         """Wait for the outcome of an entry, also of one that an earlier run was given.
 
-        Of a result that an earlier run saved it is first seen whether its files are there; what is not is
-        downloaded again as long as the vendor has it. A run does that once, and with each `submit`.
+        If an earlier run saved the result, its files are looked for first, and what is missing is downloaded
+        again as long as the vendor has it. A run does that once for each entry, and with each `submit`.
 
         Args:
             key: the caller's name of the entry, or its fingerprint (`entry_key`).

@@ -319,9 +319,9 @@ class RecoveredJobs:
         self._found[batch_entry.name] = batch_entry
 
     def claim(self, asked: BatchEntry) -> Outcome | AkoolError | None:
-        """Record that the source came to such a job; return its outcome, or why there is none, if it ended.
+        """Record that the source named such an entry; where it ended, return its outcome, or why it has none.
 
-        Else its entry continues as the one that was asked for.
+        Otherwise the entry continues as the one that was asked for.
         """
         found = self._found.pop(asked.name)
         if isinstance(found, BatchEntry):
@@ -331,14 +331,14 @@ class RecoveredJobs:
         return found if isinstance(found, AkoolError) else attrs.evolve(found, request=asked.request)
 
     def fail(self, name: tuple[str, str], error: AkoolError) -> bool:
-        """Record why it is unknown how a job ended; whether the source has come to it."""
+        """Record why it is unknown how a job ended; return whether the source has named its entry."""
         if name not in self._found:
             return True
         self._found[name] = error
         return False
 
     def complete(self, outcome: Outcome) -> Outcome | None:
-        """Record an outcome; return it unless nobody has asked for it yet."""
+        """Record an outcome; return it if its entry was named by the source or not recovered."""
         name = (outcome.key, outcome.target)
         if name in self._found:
             self._found[name] = outcome
@@ -407,7 +407,7 @@ class ProgressBoard:
         self._turns.update((entry.name, now) for entry in entries)
 
     def end_submit(self, entries: Iterable[BatchEntry]) -> None:
-        """Their POST has come to its end: what has no job by now has none in progress."""
+        """Their POST has ended; those without a job are not in progress any more."""
         for entry in entries:
             self._turns.pop(entry.name, None)
 

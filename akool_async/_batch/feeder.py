@@ -90,7 +90,7 @@ def chunked(targets: tuple[str, ...], most: int) -> Iterator[tuple[str, ...]]:
 
 
 def is_left() -> bool:
-    """Whether this task is being ended by its batch, or by the task that has opened that."""
+    """Whether this task is being cancelled by its batch, or by the task that opened the batch."""
     return anyio.current_effective_deadline() == -math.inf
 
 
@@ -133,8 +133,8 @@ class Feeder:
             request = await self._pull()
             if request is None:
                 break
-            # What the journal can't read is given up without waiting for anything; without a turn of the loop
-            # now and then, no answer to a paid POST would be read until the source ends.
+            # Entries that the journal can't read end without any wait: without a turn of the loop now and
+            # then no answer to a paid POST would be read until the source ends.
             self._pulled += 1
             if self._pulled % _TURN == 0:
                 await checkpoint()
@@ -153,7 +153,7 @@ class Feeder:
                     self._handed = []
 
     def give_up(self, error: BaseException) -> None:
-        """Pull nothing more because of an error that is none of the batch's; what was pulled comes out."""
+        """Pull nothing more because of an error from outside; entries that were pulled get an outcome."""
         self._stop(error)
         self._state.emit_stopped(self._handed)  # they still wait for a slot
         self._state.source_exhausted()

@@ -43,7 +43,7 @@ _JUST_SENT: Final = timedelta(minutes=5)
 
 
 class Mismatch(enum.Enum):
-    """Why a job that was named for an entry in doubt is not given to it; a value ends the log's sentence."""
+    """Why a job that was named for an entry in doubt is not given to it; each ends a sentence of the log."""
 
     NO_SUCH_JOB = "the account has no such job."
     NOT_ASKED = "the API could not be asked."

@@ -24,7 +24,7 @@ class StopCause(enum.StrEnum):
     BUDGET = "budget"
     """`max_credits` would be exceeded: a higher bound lets the next run submit more."""
     COST_UNKNOWN = "cost_unknown"
-    """There is a bound, and jobs were made, or may have been, of which none has a known cost."""
+    """`max_credits` is set, and of no job that was or may have been made is the cost known."""
     CREDITS = "credits"
     """The account has no more credits."""
     DOUBTS = "doubts"
@@ -93,7 +93,7 @@ class CreditBudget:
 
     @property
     def cost_unknown(self) -> bool:
-        """Whether jobs were made, or may have been, and nothing will tell what any of them cost."""
+        """Whether jobs were or may have been made, and the cost of none of them is known."""
         return self._dearest is None and bool(self._unknown)
 
     async def reserve(self, name: tuple[str, str], estimate: float | None = None) -> str:
@@ -270,20 +270,20 @@ class _Waiter:
 
 
 class Permit:
-    """The right to one of them, such as a POST; it may be released early, and then again without effect."""
+    """One unit of a semaphore, such as the right to send a POST; to release it twice is harmless."""
 
     def __init__(self, slots: WeightedSemaphore) -> None:
         self._slots = slots
         self._released = False
 
     async def renew(self) -> None:
-        """Take one again, if it was released: an accepted answer may refuse some languages for now."""
+        """Take a unit again if it was released: an accepted answer may refuse some languages for now."""
         if self._released:
             await self._slots.acquire(1)
             self._released = False
 
     def release(self) -> None:
-        """Make room for the next one, unless that was done."""
+        """Release the unit, unless that was done."""
         if not self._released:
             self._released = True
             self._slots.release(1)
@@ -346,13 +346,13 @@ class WeightedSemaphore:
 
 
 class Withdrawals:
-    """Entries that their caller withdraws: nothing is sent for one until the journal has said if it may be.
+    """Entries that their caller withdraws.
 
-    Until then that changes nothing else, for the entry may be one that has to stay.
+    The journal decides whether an entry may go or has to stay. Until then nothing is sent for it.
 
     Attributes:
         done: those that were withdrawn.
-        undecided: those of which the journal has not said it yet, by what is set then.
+        undecided: those that the journal has not decided about, by the event that is set when it has.
     """
 
     def __init__(self) -> None:

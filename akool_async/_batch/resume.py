@@ -199,7 +199,7 @@ class Resumer:
         return not reason
 
     def claim_work(self, batch_entry: BatchEntry, mark: str = "") -> bool:
-        """Let an entry alone pay for its work, until it has a job or has ended; False if another one may.
+        """Reserve the right to pay for an entry's work until it has a job or has ended; False if it is taken.
 
         The journal does not show that of the other one before its intent: it may wait for a slot, or for
         credits.
@@ -230,7 +230,7 @@ class Resumer:
         return "" if known is None else known_as(known, mark, request)
 
     def _is_elsewhere(self, batch_entry: BatchEntry, mark: str, *, any_query: bool) -> bool:
-        """Whether work that this run has pulled before has another entry still.
+        """Whether another entry of work that this run has pulled before is still there.
 
         What is submitted one by one is in the journal before it is pulled, until it is withdrawn.
         """

@@ -145,8 +145,8 @@ class BatchState:
         """Submit nothing more; the rest of the source comes out as not submitted.
 
         Args:
-            reason: what its outcomes say; the first one counts, like the cause, but one that the caller can
-                not resume from counts more.
+            reason: what the outcomes say. The first stop gives reason and cause, unless the caller can resume
+                from it and not from this one.
             failure: what is raised after the last outcome.
             cause: the machine-readable reason.
         """

@@ -179,7 +179,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         self.wake()
 
     def _end_entry(self, pending: _PendingEntry, done: bool) -> None:
-        """Learn what the journal has made of entries; what it has not taken, or has given back, ends here."""
+        """Learn whether the journal took entries; what it did not take, or has given back, ends here."""
         if done:
             pending.written = True
             return

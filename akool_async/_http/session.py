@@ -292,8 +292,8 @@ class ApiSession:
             status = answer.http_status
             envelope = self._parsed(call, answer)
             result = f"HTTP {answer.http_status}, code {envelope.code}"
-        # A closing client ends exchanges itself. That is not the host's fault, and is said so; a paid call
-        # keeps its own error, because it may have made jobs.
+        # A closing client ends exchanges itself: the error says so, for it is not the host's fault. A paid
+        # call keeps its own error, because it may have made jobs.
         except ExchangeFailed as failed:
             result = failed.reason
             if self._closed and not call.creates_jobs:
