@@ -46,7 +46,7 @@ from akool_async._model.filenames import MOST_NAMES, FileTemplates
 from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Artifact, Completed, Saved
 from akool_async._model.responses import RESULT_LIFETIME, Status
 from akool_async._model.states import State
-from akool_async._storage import ResultFolder
+from akool_async._storage import ResultFolder, find_saved_job
 
 logger = logging.getLogger("akool_async")
 _RESTORES: Final = 4
@@ -230,12 +230,9 @@ class ResultSaver:
         names = self._output.templates.names(entry.request, entry.target)
         for name in (entry.name,) if entry.name else islice(names, MOST_NAMES):
             with suppress(DownloadError):  # one that can't be read says nothing
-                found = folder.read_manifest(name)
-                if found is not None and found.job_id == entry.job_id:
-                    paths = [str(file.path) for file in found.files if file.path is not None]
-                    files = (*paths, str(found.manifest))
-                    there = folder.find_result(files, name=name, hashes=self._output.verify_saved)
-                    return there.saved
+                saved = find_saved_job(folder, name, entry.job_id, hashes=self._output.verify_saved)
+                if saved is not None:
+                    return saved
         return None
 
     async def _adopt_download(self, entry: Entry, folder: ResultFolder) -> Entry:

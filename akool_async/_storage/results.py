@@ -90,6 +90,19 @@ class ResultFolder(Protocol):
         """Save a result whose `stem` is its name in the folder, by `download`, and return its files."""
 
 
+def find_saved_job(folder: ResultFolder, name: str, job_id: str, *, hashes: bool = False) -> Saved | None:
+    """Return the files that a job's manifest of this name lists; None if there is none, or no video.
+
+    Raises:
+        DownloadError: the manifest can't be read, so that it says nothing.
+    """
+    found = folder.read_manifest(name)
+    if found is None or found.job_id != job_id:
+        return None
+    paths = [str(file.path) for file in found.files if file.path is not None]
+    return folder.find_result((*paths, str(found.manifest)), name=name, hashes=hashes).saved
+
+
 @attrs.frozen
 class LocalFolder:
     """A folder of this machine."""

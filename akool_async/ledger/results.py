@@ -26,7 +26,7 @@ from akool_async._model.responses import (
     surely_expired,
 )
 from akool_async._model.states import State
-from akool_async._storage import ResultFolder, Storage, result_folder
+from akool_async._storage import ResultFolder, Storage, find_saved_job, result_folder
 from akool_async.ledger.entries import THIS, LedgerEntries
 
 _PUBLISHED: Final = 0.1, 0.2, 0.4, 0.8
@@ -63,8 +63,10 @@ class LedgerResults(LedgerEntries):
             raise _unknown(key, target)
         return await self.wait_for(client, entry)
 
-    async def wait_for(self, client: AkoolClient, entry: Entry) -> Entry:
-        """Do what `wait_once` does, of an entry that was just read."""
+    async def wait_for(
+        self, client: AkoolClient, entry: Entry, *, folder: ResultFolder | None = None
+    ) -> Entry:
+        """Do what `wait_once` does, of an entry that was just read; what is in the folder has not expired."""
         key, target = entry.key, entry.target
         if entry.state is not State.SUBMITTED:
             return entry
@@ -74,7 +76,7 @@ class LedgerResults(LedgerEntries):
             snapshot = await client.wait(entry.job_id, created_at=created)
         except JobFailed as error:
             if not error.confirmed:  # as with the key of another account: it may still be made
-                await self._expire_or_raise(client, entry, error)
+                await self._recover_or_expire(client, entry, error, folder)
                 return await self._existing(key, target)
             change = EntryUpdate(
                 key=key,
@@ -133,6 +135,7 @@ class LedgerResults(LedgerEntries):
         entry = await self._existing(key, target)
         if entry.state is not State.COMPLETED:
             return entry
+        folder = result_folder(into, storage)
         try:
             # Asked anew: the URLs of an earlier answer may have expired while the worker was down.
             snapshot = await client.status(entry.job_id)
@@ -148,28 +151,45 @@ class LedgerResults(LedgerEntries):
                 ended_at=entry.ended_at,
                 credits=entry.credits_used,
             )
-            saved = await self._save(client, entry, done, into, storage)
+            saved = await self._save(client, entry, done, folder)
         except AkoolError as error:
             # Only what a host answered says that it is gone; a machine without a network knows nothing.
             if not isinstance(error, JobNotFoundError) and error.http_status not in GONE_STATUSES:
                 raise
-            await self._expire_or_raise(client, entry, error)
+            await self._recover_or_expire(client, entry, error, folder)
         else:
-            files = [str(path) for path in saved.files]  # those in a bucket have no path for the system
-            await self.record(
-                EntryUpdate(
-                    key=key,
-                    target=target,
-                    state=State.DELIVERED,
-                    job_id=entry.job_id,
-                    files=files,
-                    reason=saved.shortfall,
-                )
-            )
+            await self._record_saved(entry, saved)
         return await self._existing(key, target)
 
-    async def _expire_or_raise(self, client: AkoolClient, entry: Entry, error: AkoolError) -> None:
-        """Record that a result has surely expired at the vendor; raise `error` while it may be there."""
+    async def _record_saved(self, entry: Entry, saved: Saved) -> None:
+        change = EntryUpdate(
+            key=entry.key,
+            target=entry.target,
+            state=State.DELIVERED,
+            job_id=entry.job_id,
+            files=[str(path) for path in saved.files],  # those in a bucket have no path for the system
+            reason=saved.shortfall,
+        )
+        await self.record(change)
+
+    async def _recover_or_expire(
+        self, client: AkoolClient, entry: Entry, error: AkoolError, folder: ResultFolder | None
+    ) -> None:
+        """Record that a result is saved already, or has surely expired; raise `error` if neither is so."""
+        # A worker may have been killed after it saved the files, or the database be an older copy. Called
+        # expired, what is saved would be paid for again.
+        saved = None if folder is None else await run_sync(_find_own, entry, folder)
+        if saved is not None:
+            if entry.state is not State.COMPLETED:
+                ended = EntryUpdate(
+                    key=entry.key,
+                    target=entry.target,
+                    state=State.COMPLETED,
+                    job_id=entry.job_id,
+                    ended_at=self.clock.now(),
+                )
+                await self.record(ended)
+            return await self._record_saved(entry, saved)
         expires_at = result_expiry(entry.created_at or entry.submitted_at)
         now, vendor_now = self.clock.now(), client.session.server_now()
         if not surely_expired(expires_at, entry.submitted_at, now=now, vendor_now=vendor_now):
@@ -182,7 +202,7 @@ class LedgerResults(LedgerEntries):
             job_id=entry.job_id,
             reason=EXPIRED_UNSAVED,
         )
-        await self.record(change)
+        return await self.record(change)
 
     async def refuse_saved(self, entry: Entry, folder: ResultFolder) -> str:
         """End a planned entry whose result is in the folder, and return why; "" if it may be paid for.
@@ -216,10 +236,8 @@ class LedgerResults(LedgerEntries):
         client: AkoolClient,
         entry: Entry,
         done: Completed,
-        into: str | os.PathLike[str],
-        storage: Storage | None,
+        folder: ResultFolder,
     ) -> Saved:
-        folder = result_folder(into, storage)
         others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), 1, MOST_NAMES)
         name = entry.name or DEFAULT_TEMPLATE.name(entry.request, entry.target)
         waits = iter(_PUBLISHED)
@@ -257,6 +275,16 @@ class LedgerResults(LedgerEntries):
         if entry is None:
             raise _unknown(key, target)
         return entry
+
+
+def _find_own(entry: Entry, folder: ResultFolder) -> Saved | None:
+    """Return the files of an entry's own job, by a manifest under a name that it may have."""
+    names = DEFAULT_TEMPLATE.names(entry.request, entry.target)
+    found = (
+        find_saved_job(folder, name, entry.job_id)
+        for name in ((entry.name,) if entry.name else islice(names, MOST_NAMES))
+    )
+    return next(filter(None, found), None)
 
 
 def _find_saved(entry: Entry, folder: ResultFolder) -> SavedResult | None:

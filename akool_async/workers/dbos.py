@@ -362,7 +362,7 @@ class Worker:
         if entry is None:
             return None
         if entry.state is State.SUBMITTED:
-            entry = await self._ledger.wait_for(self._client, entry)
+            entry = await self._ledger.wait_for(self._client, entry, folder=self._folder)
             self._admission.free()
         if entry.state is State.COMPLETED:
             # Under the name that the ledger reserved; repeated, it keeps what is saved.

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import anyio
+import psycopg
 import pytest
 from anyio.to_thread import run_sync
 
@@ -28,6 +29,7 @@ from akool_async._download import FileBusyError
 from akool_async._model.errors import DownloadError, IllegalTransitionError
 from akool_async._model.filenames import DEFAULT_TEMPLATE
 from akool_async._polling import poll_state
+from akool_async._storage import result_folder
 from akool_async.cli.app import run
 from akool_async.ledger import Made, open_ledger
 from akool_async.sandbox import Fault
@@ -235,6 +237,48 @@ async def test_a_job_that_the_vendor_has_forgotten_is_expired_once_its_time_is_o
     monkeypatch.setattr(ClientSession, "server_now", lambda _: NextWeek().now())
     entry = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
     assert entry.state is State.EXPIRED
+
+
+@pytest.mark.parametrize("recorded", ["completed", "submitted"])
+async def test_what_is_saved_is_not_called_expired_though_nobody_recorded_it(
+    quick: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str
+) -> None:
+    """As after a worker was killed just before that, or with an older copy of the database."""
+    for name in ("NOT_FOUND_SPAN", "NOT_FOUND_GRACE"):
+        monkeypatch.setattr(poll_state, name, 0.01)
+    await submit(quick)
+    await quick.ledger.wait_once(quick.client, "video-1", "ja")
+    saved = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+    with psycopg.connect(quick.url, autocommit=True) as connection:
+        lost = "UPDATE akool_ledger.entry SET state = %s, files = '[]'"
+        connection.execute(lost, [recorded])
+    quick.sandbox.faults.add(Fault(on="status", kind="vanish"))
+    quick.ledger.clock = NextWeek()
+    monkeypatch.setattr(ClientSession, "server_now", lambda _: NextWeek().now())
+    entry = await quick.ledger.get("video-1", "ja")
+    assert entry is not None
+    waited = await quick.ledger.wait_for(quick.client, entry, folder=result_folder(tmp_path, None))
+    found = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+
+    assert (found.state, sorted(found.files)) == (State.DELIVERED, sorted(saved.files))
+    assert waited.state is (State.COMPLETED if recorded == "completed" else State.DELIVERED)
+    assert await quick.ledger.retry("video-1", "ja") is False
+
+
+async def test_the_result_of_another_job_is_not_taken_for_an_expired_one(
+    quick: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await submit(quick)
+    await quick.ledger.wait_once(quick.client, "video-1", "ja")
+    await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+    with psycopg.connect(quick.url, autocommit=True) as connection:
+        other = "UPDATE akool_ledger.entry SET state = 'completed', files = '[]', job_id = %s"
+        connection.execute(other, ["f" * 24])
+    quick.ledger.clock = NextWeek()
+    monkeypatch.setattr(ClientSession, "server_now", lambda _: NextWeek().now())
+
+    found = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
+    assert found.state is State.EXPIRED
 
 
 async def test_a_job_that_the_vendor_does_not_know_now_is_not_failed(
