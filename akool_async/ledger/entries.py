@@ -49,6 +49,12 @@ READ: Final = (
     f" {_HOLD_REASON} FROM akool_ledger.entry"
 )
 THIS: Final = " WHERE account = :account AND key = :key AND target = :target"
+LOCKED: Final = f"{READ}{THIS} FOR UPDATE"
+OF_POST: Final = (
+    " WHERE account = :account AND (key, target) IN"
+    " (SELECT key, target FROM akool_ledger.intent WHERE token = :token AND account = :account)"
+)
+"""The entry whose POST had a webhook token."""
 
 
 @attrs.frozen(kw_only=True)
@@ -114,11 +120,7 @@ class LedgerEntries(LedgerDatabase):
 
         def work(connection: sa.Connection) -> None:
             values = {"account": self.account, "key": change.key, "target": change.target}
-            row = connection.execute(
-                parse(f"{READ}{THIS} FOR UPDATE"),
-                values,
-            ).mappings()
-            found = row.one_or_none()
+            found = connection.execute(parse(LOCKED), values).mappings().one_or_none()
             name = display_name(change.key, change.target)
             if found is None:
                 raise IllegalTransitionError(f"Entry {name} is not in the ledger.")
@@ -142,18 +144,15 @@ class LedgerEntries(LedgerDatabase):
             if change.snapshot is not None:
                 columns["snapshot"] = to_json(json.loads(dump_snapshot(change.snapshot)))
             if change.state is State.DELIVERED:  # what signs its URLs is needed no more
-                columns["request"] = json.dumps(
-                    to_wire(load_request(dump_request(read_entry(found).request)))
-                )
+                request = load_request(dump_request(read_entry(found).request))
+                columns["request"] = json.dumps(to_wire(request))
             casts = {"files", "snapshot", "request"}
             assignments = ", ".join(
                 f"{column} = CAST(:{column} AS jsonb)" if column in casts else f"{column} = :{column}"
                 for column in columns
             )
-            connection.execute(
-                parse(f"UPDATE akool_ledger.entry SET {assignments}{THIS}"),
-                {**values, **columns},
-            )
+            update = parse(f"UPDATE akool_ledger.entry SET {assignments}{THIS}")
+            connection.execute(update, values | columns)
 
         await self.run_transaction(work)
 
@@ -173,11 +172,7 @@ class LedgerEntries(LedgerDatabase):
 
     async def find_token(self, token: str) -> Entry | None:
         """Return the entry whose POST had this webhook token, or None."""
-        rows = await self.execute(
-            f"{READ} WHERE account = :account AND (key, target) IN"
-            " (SELECT key, target FROM akool_ledger.intent WHERE token = :token AND account = :account)",
-            token=token,
-        )
+        rows = await self.execute(READ + OF_POST, token=token)
         return read_entry(rows[0]) if rows and token else None
 
     async def may_be_of_another(self, entry: Entry, job_id: str) -> bool:
@@ -224,10 +219,7 @@ class LedgerEntries(LedgerDatabase):
     async def find_work(self, token: str) -> tuple[str, str, int] | None:
         """Return key, language and generation of the entry whose POST had this webhook token, or None."""
         rows = await self.execute(
-            "SELECT key, target, generation FROM akool_ledger.entry e WHERE account = :account AND EXISTS"
-            " (SELECT 1 FROM akool_ledger.intent i WHERE i.token = :token AND i.account = e.account"
-            " AND i.key = e.key AND i.target = e.target)",
-            token=token,
+            f"SELECT key, target, generation FROM akool_ledger.entry{OF_POST}", token=token
         )
         return (rows[0]["key"], rows[0]["target"], rows[0]["generation"]) if rows else None
 

@@ -25,12 +25,11 @@ from akool_async._model.responses import Job, Snapshot, result_expiry
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._model.tariff import budget_refusal
 from akool_async.ledger.database import LedgerError, parse
-from akool_async.ledger.entries import READ, THIS, IntentState, read_entry, storable, to_json
+from akool_async.ledger.entries import LOCKED, OF_POST, THIS, IntentState, read_entry, storable, to_json
 from akool_async.ledger.moves import LedgerMoves
 from akool_async.ledger.results import LedgerResults
 
 _BUDGET_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('akool budget ' || :account, 0))"
-_LOCKED: Final = f"{READ}{THIS} FOR UPDATE"
 _IN_FLIGHT: Final = """
     SELECT (SELECT count(*) FROM akool_ledger.entry
             WHERE account = :account AND state IN ('submitting', 'submitted'))
@@ -123,10 +122,10 @@ class LedgerIntents(LedgerMoves, LedgerResults):
             ).one()
             if most is not None or slots is not None:  # the sums and the intent are one step for all machines
                 execute(parse(_BUDGET_LOCK), values)
-            mine = execute(parse(_LOCKED), values).mappings().one_or_none()
+            mine = execute(parse(LOCKED), values).mappings().one_or_none()
             if mine is None:  # no entry of a worker: those were planned
                 self.insert_alone(connection, one, now)
-                mine = execute(parse(_LOCKED), values).mappings().one()
+                mine = execute(parse(LOCKED), values).mappings().one()
             row = read_entry(mine)
             if is_other_work(row.fingerprint, one, target):
                 raise IllegalTransitionError(
@@ -232,9 +231,7 @@ class LedgerIntents(LedgerMoves, LedgerResults):
     async def keep(self, token: str, job_id: str) -> None:
         """Add a job that can't be an entry's own, but may be billed, to the ids in doubt of its entry."""
         await self.execute(
-            "UPDATE akool_ledger.entry SET doubt_ids = doubt_ids || to_jsonb(CAST(:job AS text))"
-            " WHERE account = :account AND (key, target) IN"
-            " (SELECT key, target FROM akool_ledger.intent WHERE token = :token)"
+            f"UPDATE akool_ledger.entry SET doubt_ids = doubt_ids || to_jsonb(CAST(:job AS text)){OF_POST}"
             " AND job_id <> :job AND NOT doubt_ids ? CAST(:job AS text)",
             token=token,
             job=job_id,
@@ -392,7 +389,7 @@ class LedgerIntents(LedgerMoves, LedgerResults):
 
         def work(connection: sa.Connection) -> bool:
             self.lock_entering(connection)
-            found = connection.execute(parse(_LOCKED), values).mappings().one_or_none()
+            found = connection.execute(parse(LOCKED), values).mappings().one_or_none()
             if found is None or found["state"] not in WITHOUT_RESULT:
                 return False
             if found["paid_already"] and not pay_again:

@@ -20,27 +20,16 @@ from akool_async._journal.entry import dump_datetime
 from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import InvalidRequestError, JournalOlderError
-from akool_async._model.filenames import DEFAULT_TEMPLATE
 from akool_async._model.fingerprint import are_other_works, replaced_input, work_of
 from akool_async._model.states import State
 from akool_async.ledger.database import parse
-from akool_async.ledger.entries import MOVING, READ, THIS, IntentState, read_entry, storable
+from akool_async.ledger.entries import LOCKED, MOVING, THIS, IntentState, read_entry, storable
 from akool_async.ledger.plans import Conflicts, LedgerPlans
 
 _MOVED: Final = (
-    *(
-        "key",
-        "target",
-        "fingerprint",
-        "job_id",
-        "paid_submissions",
-        "credits_locked",
-        "credits_used",
-        "credits_before",
-        "doubts_before",
-    ),
-    *("reason", "code", "created_at", "submitted_at", "ended_at", "expires_at", "url_redacted"),
-)
+    "key target fingerprint job_id paid_submissions credits_locked credits_used credits_before doubts_before "
+    "reason code created_at submitted_at ended_at expires_at url_redacted"
+).split()
 _MOVE: Final = (
     "UPDATE akool_ledger.entry SET state = :state, token = :token, files = CAST(:files AS jsonb),"
     " hold = :hold, doubt_ids = CAST(:doubt_ids AS jsonb), "
@@ -157,7 +146,7 @@ class LedgerMoves(LedgerPlans):
                     self.find_same_work(connection, request, entry.key, conflicts)
                     if conflicts.doubled or conflicts.asked:
                         continue  # nothing is lost: its catalog, entered again, says what it is
-                new = self.insert(connection, request, entry.target, now, DEFAULT_TEMPLATE) is not None
+                new = self.insert(connection, request, now) is not None
                 if not new and not self._knows_less(connection, entry, others):
                     where = {"account": self.account, "key": entry.key, "target": entry.target, "hold": hold}
                     connection.execute(parse(_TAKE_OVER), where)
@@ -187,14 +176,14 @@ class LedgerMoves(LedgerPlans):
                 if begun:
                     intent = IntentState.MADE if entry.job_id else IntentState.IN_DOUBT
                     more = {"intent": intent.value, "new": new_one, "post": _post_name(entry)}
-                    values["token"] = connection.execute(sa.text(_MOVE_INTENT), values | more).scalar_one()
-                connection.execute(sa.text(_MOVE), values)
+                    values["token"] = connection.execute(parse(_MOVE_INTENT), values | more).scalar_one()
+                connection.execute(parse(_MOVE), values)
                 # Begun there, so it may be paid: what was planned here for the same work is not sent.
                 if begun or entry.state not in (State.PLANNED, State.FAILED):
                     name = display_name(entry.key, entry.target)
                     reason = f"A journal that was moved here had begun the same work as {name}."
                     doubled = {**values, "work": work_of(entry.fingerprint), "reason": reason}
-                    connection.execute(sa.text(_END_DOUBLED), doubled)
+                    connection.execute(parse(_END_DOUBLED), doubled)
             others.check("Nothing was moved, and the journal is as it was.", _KEEP_JOURNAL)
             return moved
 
@@ -203,7 +192,7 @@ class LedgerMoves(LedgerPlans):
     def _knows_less(self, connection: sa.Connection, entry: Entry, others: Conflicts) -> bool:
         """Whether the ledger has an entry as planned, or in doubt, of which a journal says more."""
         where = {"account": self.account, "key": entry.key, "target": entry.target}
-        found = connection.execute(sa.text(f"{READ}{THIS} FOR UPDATE"), where).mappings().one()
+        found = connection.execute(parse(LOCKED), where).mappings().one()
         # Its job would be taken for that of another video, which then is never translated.
         public = entry.request.url_is_public
         replaced = replaced_input(read_entry(found).request, entry.request)
@@ -213,7 +202,7 @@ class LedgerMoves(LedgerPlans):
         if entry.state is State.PLANNED:
             return False
         post = {"token": entry.token, "job_id": entry.job_id, "post": _post_name(entry)}
-        moved = connection.execute(sa.text(_MOVED_INTENT), where | post).one_or_none()
+        moved = connection.execute(parse(_MOVED_INTENT), where | post).one_or_none()
         # The same POST: moved before, by a call that was killed before it could retire the journal.
         if moved is not None and entry.job_id in ("", moved.job_id):
             return False

@@ -213,9 +213,9 @@ class LedgerPlans(LedgerEntries):
             for request in wanted:
                 for target in request.targets:
                     one = with_targets(request, (target,))
-                    row = self.insert(connection, one, target, now, names, hold)
+                    row = self.insert(connection, one, now, names, hold)
                     if row is None:
-                        self._renew(connection, one, target, now, conflicts, hold)
+                        self._renew(connection, one, now, conflicts, hold)
                         continue
                     rows.append(row)
                     if videos.names_other(one):
@@ -286,7 +286,7 @@ class LedgerPlans(LedgerEntries):
         conflicts, (target,) = Conflicts(), one.targets
         self.lock_entering(connection)
         videos = self.find_videos(connection, [one.key])
-        row = self.insert(connection, one, target, now, DEFAULT_TEMPLATE)
+        row = self.insert(connection, one, now)
         if row is not None:
             if videos.names_other(one):
                 conflicts.videos.append(display_name(row["key"], target))
@@ -321,14 +321,9 @@ class LedgerPlans(LedgerEntries):
         Raises:
             InvalidRequestError: there is one.
         """
-        values = {
-            "account": self.account,
-            "key": entry.key,
-            "target": entry.target,
-            "mark": entry.fingerprint,
-        }
+        values = {"account": self.account, "key": entry.key, "target": entry.target}
         query = f"{_SAME_WORK} AND fingerprint = :mark AND state NOT IN ('failed', 'expired') LIMIT 1"
-        known = connection.execute(parse(query), values).scalar()
+        known = connection.execute(parse(query), values | {"mark": entry.fingerprint}).scalar()
         if known is not None:
             raise InvalidRequestError(
                 f"Entry {display_name(entry.key, entry.target)} is the same work as"
@@ -338,18 +333,13 @@ class LedgerPlans(LedgerEntries):
             )
 
     def _renew(
-        self,
-        connection: sa.Connection,
-        one: Request,
-        target: str,
-        now: datetime,
-        conflicts: Conflicts,
-        hold: str,
+        self, connection: sa.Connection, one: Request, now: datetime, conflicts: Conflicts, hold: str
     ) -> None:
         """Keep the newest URL of an entry that may still be sent, if it names the same work."""
+        (target,) = one.targets
         mark = fingerprint(one, target)
         values = {"account": self.account, "key": one.key or mark, "target": target}
-        found = connection.execute(sa.text(READ + THIS), values).mappings().one()
+        found = connection.execute(parse(READ + THIS), values).mappings().one()
         if is_other_work(found["fingerprint"], one, target) or replaced_input(read_entry(found).request, one):
             conflicts.other.append(display_name(values["key"], target))
             return
@@ -360,19 +350,18 @@ class LedgerPlans(LedgerEntries):
             if mark != found["fingerprint"] and found["state"] in _RENEWED:
                 self.find_same_work(connection, one, values["key"], conflicts)
             changed = {"mark": mark, "request": to_json(to_wire(one)), "now": now, "renewed": [*_RENEWED]}
-            connection.execute(sa.text(_RENEW), values | changed)
+            connection.execute(parse(_RENEW), values | changed)
 
     def insert(
         self,
         connection: sa.Connection,
-        request: Request,
-        target: str,
+        one: Request,
         now: datetime,
-        names: FileTemplates,
+        names: FileTemplates = DEFAULT_TEMPLATE,
         hold: str = "",
     ) -> Mapping[str, Any] | None:
-        """Enter one language if it is not there; its file name is reserved, so no two entries share one."""
-        one = with_targets(request, (target,))
+        """Enter a request for one language if it is not there, with a file name that no other entry has."""
+        (target,) = one.targets
         mark = fingerprint(one, target)
         values = {
             "account": self.account,
@@ -384,7 +373,7 @@ class LedgerPlans(LedgerEntries):
             "hold": hold,
         }
         inserted = connection.execute(
-            sa.text(
+            parse(
                 "INSERT INTO akool_ledger.entry"
                 " (account, key, target, fingerprint, state, request, updated_at, hold)"
                 " VALUES (:account, :key, :target, :mark, 'planned', CAST(:request AS jsonb), :now, :hold)"
@@ -397,7 +386,7 @@ class LedgerPlans(LedgerEntries):
         # Two entries never get one name, so two workers never write one file.
         for name in names.names(one, target):
             taken = connection.execute(
-                sa.text(
+                parse(
                     "UPDATE akool_ledger.entry SET name = :name, name_folded = :folded"
                     f"{THIS} AND NOT EXISTS (SELECT 1 FROM akool_ledger.entry"
                     " WHERE account = :account AND name_folded = :folded)"
@@ -406,8 +395,7 @@ class LedgerPlans(LedgerEntries):
             )
             if taken.rowcount:
                 break
-        query = sa.text(READ + THIS)
-        return dict(connection.execute(query, values).mappings().one())
+        return dict(connection.execute(parse(READ + THIS), values).mappings().one())
 
 
 def _shown(one: Request, key: str) -> str:

@@ -67,9 +67,10 @@ class LedgerResults(LedgerEntries):
         self, client: AkoolClient, entry: Entry, *, folder: ResultFolder | None = None
     ) -> Entry:
         """Do what `wait_once` does, of an entry that was just read; what is in the folder has not expired."""
-        key, target = entry.key, entry.target
         if entry.state is not State.SUBMITTED:
             return entry
+        # With its job: a repeated step must not end a later job of the entry.
+        ended = partial(EntryUpdate, key=entry.key, target=entry.target, job_id=entry.job_id)
         # The job's age, so that thousands that are waited for again after a restart are not polled at once.
         created = entry.created_at or entry.submitted_at
         try:
@@ -77,28 +78,18 @@ class LedgerResults(LedgerEntries):
         except JobFailed as error:
             if not error.confirmed:  # as with the key of another account: it may still be made
                 await self._recover_or_expire(client, entry, error, folder)
-                return await self._existing(key, target)
-            change = EntryUpdate(
-                key=key,
-                target=target,
+                return await self._existing(entry.key, entry.target)
+            change = ended(
                 state=State.FAILED,
-                job_id=entry.job_id,  # a repeated step must not end a later job of the entry
                 reason=error.message,
                 code=error.error_code,
                 snapshot=error.snapshot,
                 ended_at=self.clock.now(),
             )
         else:
-            change = EntryUpdate(
-                key=key,
-                target=target,
-                state=State.COMPLETED,
-                job_id=entry.job_id,
-                snapshot=snapshot,
-                ended_at=self.clock.now(),
-            )
+            change = ended(state=State.COMPLETED, snapshot=snapshot, ended_at=self.clock.now())
         await self.record(change)
-        return await self._existing(key, target)
+        return await self._existing(entry.key, entry.target)
 
     async def save_once(
         self,
