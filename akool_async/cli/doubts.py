@@ -16,7 +16,6 @@ from akool_async._model.errors import AkoolError, JobNotFoundError
 from akool_async._model.proofs import EXPECTED_WITHIN, is_of_its_time
 from akool_async._model.requests import TranslationRequest, fold_language, video_url
 from akool_async._model.responses import RESULT_LIFETIME, Snapshot
-from akool_async._model.states import State
 from akool_async._model.tariff import credits_text
 from akool_async._wire import read_job
 from akool_async.cli.console import (
@@ -30,7 +29,7 @@ from akool_async.cli.console import (
     print_error,
     print_info,
 )
-from akool_async.cli.journal_report import entry_label
+from akool_async.cli.journal_report import doubtful_states, entry_label
 from akool_async.cli.options import ConnectionOptions, OutputOptions
 from akool_async.cli.run_history import RunStart, read_history
 
@@ -106,8 +105,7 @@ class Doubts:
 async def read_doubts(output: OutputOptions) -> Doubts:
     """Return what is in doubt in a journal."""
     async with output.reading() as journal:
-        # Without a run that writes the journal, an intent without an answer is in doubt too.
-        states = {State.IN_DOUBT} | (set() if journal.find_lock_holder() else {State.SUBMITTING})
+        states = doubtful_states(journal)
         entries, costs, unpriced = [], [0.0], 0
         async for entry in journal.entries():
             cost = entry.credits_locked if entry.credits_used is None else entry.credits_used

@@ -86,6 +86,11 @@ def state_word(entry: Entry, output: OutputOptions) -> str:
     return recorded_word(entry)
 
 
+def doubtful_states(journal: Journal) -> frozenset[State]:
+    """Return the states that are in doubt: without a run that writes the journal, also a POST being sent."""
+    return frozenset({State.IN_DOUBT} if journal.find_lock_holder() else {State.IN_DOUBT, State.SUBMITTING})
+
+
 def not_downloaded(journal: Journal, within: timedelta = EVER) -> list[Entry]:
     """Return what runs without a folder for results left at the vendor, what expires first comes first.
 

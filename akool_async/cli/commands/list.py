@@ -23,7 +23,7 @@ from akool_async._journal import Journal
 from akool_async._journal.names import check_name
 from akool_async._model.errors import ConfigurationError, StorageError
 from akool_async._model.redact import sanitize
-from akool_async._model.states import WITHOUT_RESULT, State
+from akool_async._model.states import WITHOUT_RESULT
 from akool_async._model.tariff import credits_text
 from akool_async.cli.console import (
     counted,
@@ -42,6 +42,7 @@ from akool_async.cli.journal_report import (
     NOT_SUBMITTED,
     TO_CORRECT,
     JournalStatus,
+    doubtful_states,
     entry_json,
     not_downloaded,
     read_status,
@@ -115,8 +116,7 @@ class EntryOptions:
         languages = {code for codes in self.language for code in codes.split(",")} or None
         states = WITHOUT_RESULT if self.failed else frozenset()
         if self.in_doubt:
-            # Without a run that writes the journal, an intent without an answer is in doubt.
-            states |= {State.IN_DOUBT} | (frozenset() if journal.find_lock_holder() else {State.SUBMITTING})
+            states |= doubtful_states(journal)
         expiring: set[tuple[str, str]] = set()
         if self.expiring is not None:
             soon = journal.entries(key=self.key, targets=languages, expiring=self.expiring)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
@@ -87,13 +87,11 @@ def webhook_serve(
     with listening:
         host, number = listening.getsockname()[:2]
         origin = f"http://{f'[{host}]' if ':' in host else host}:{number}/"
-        if ledger is not None:
-            with _forwarded(receiver, ledger, account):
-                ready = f"Listening at {origin}, for the workers of the ledger. Press Ctrl-C to stop it."
-                serve(receiver, listening, on_ready=lambda: print_info(ready))
-        else:
+        if ledger is None:
             anyio.run(_try_inbox, output)  # raises what is wrong; the server would only say that it failed
-            ready = f"Listening at {origin}, writing to {output.inbox_path}. Press Ctrl-C to stop it."
+        purpose = f"writing to {inbox}" if ledger is None else "for the workers of the ledger"
+        ready = f"Listening at {origin}, {purpose}. Press Ctrl-C to stop it."
+        with nullcontext() if ledger is None else _forwarded(receiver, ledger, account):
             serve(receiver, listening, on_ready=lambda: print_info(ready))
     counts = {name: count for name, count in attrs.asdict(receiver.statistics()).items() if count}
     summary = ", ".join(f"{name} {count}" for name, count in counts.items())
