@@ -154,6 +154,13 @@ def fingerprint(request: Request, target: str) -> str:
         request: what is asked for.
         target: one of its languages.
     """
+    options, queries = _options(request, target)
+    work = _digest({"kind": type(request).__name__, "target": target, **options})
+    return work[:_WORK_DIGITS] + _query_digits(*queries)
+
+
+def _options(request: Request, target: str) -> tuple[dict[str, Any], list[str]]:
+    """Return what counts of a request for one language, and the queries of its URLs."""
     kind = type(request)
     options: dict[str, Any] = {name: getattr(request, name) for name in _ALWAYS[kind]}
     for name, default in _LATER[kind]:
@@ -169,8 +176,13 @@ def fingerprint(request: Request, target: str) -> str:
         options["voices_map"] = request.voices_map.get(target, "")
         # A glossary whose rows are sorted is the same glossary.
         options["no_translate_words"] = sorted(set(request.no_translate_words))
-    work = _digest({"kind": kind.__name__, "target": target, **options})
-    return work[:_WORK_DIGITS] + _query_digits(*queries)
+    return options, queries
+
+
+def differing_fields(known: Request, request: Request, target: str) -> tuple[str, ...]:
+    """Return the fields by which two requests of one kind ask for different work, but for queries of URLs."""
+    before, now = _options(known, target)[0], _options(request, target)[0]
+    return tuple(name for name in {**now, **before} if before.get(name) != now.get(name))
 
 
 @lru_cache(maxsize=16)  # most URLs have no query

@@ -115,6 +115,12 @@ def _flag(name: str) -> str:
     return "--from" if name == "source" else f"--{name.replace('_', '-')}"
 
 
+def flag_of(option: str) -> str:
+    """Return the flag of a request's option; "" where only a catalog sets it."""
+    flags = {_OPTIONS.get(name, name): _flag(name) for name in attrs.fields_dict(TranslationOptions)}
+    return flags.get(option, "")
+
+
 @contextmanager
 def _adding(mistakes: list[Issue]) -> Iterator[None]:
     """Raise these mistakes together with those that the block raises."""
@@ -140,9 +146,8 @@ _OPTIONS: Final[Mapping[str, str]] = {
 
 def _idle_options(catalog: Catalog, defaults: Mapping[str, Any]) -> Iterator[str]:
     """Say which options changed nothing: who gave them would pay for something else than they meant."""
-    flags = {_OPTIONS.get(name, name): _flag(name) for name in attrs.fields_dict(TranslationOptions)}
     for option in sorted(catalog.unused):
-        yield f"No row uses {flags[option]}: the catalog sets that itself."
+        yield f"No row uses {flag_of(option)}: the catalog sets that itself."
     languages = {target for item in catalog.items for target in item.request.targets}
     idle = sorted(set(defaults.get("voices_map", ())) - languages)
     if idle and "voices_map" not in catalog.unused:

@@ -13,9 +13,7 @@ from akool_async._model.requests import INPUT_FIELDS, Request, video_url, with_i
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.cli.catalog import CatalogItem, Issue
 from akool_async.cli.console import moment_text
-
-PAID: Final = frozenset({State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.IN_DOUBT})
-"""States in which an entry is, or may be, paid for."""
+from akool_async.cli.other_work import PAID, what_differs
 
 _SEVERAL: Final = ""
 """Stands for the key of a work that the journal has under several keys; no key is empty."""
@@ -82,9 +80,10 @@ class PaidWork:
                         yield Issue(item.where("url"), text)
                 else:
                     others += 1
+                    differs = f" ({what_differs(earlier, item, target)})" if earlier and not example else ""
                     example = example or (
                         f"{item.place}: The same video into {target!r} is in the journal as "
-                        f"{same_video!r} with other options. This one is paid, too"
+                        f"{same_video!r} with other options{differs}. This one is paid, too"
                     )
                 continue
             what = f"into {target!r} is in the journal as {key!r}"
@@ -119,8 +118,9 @@ def same_work(known: Entry) -> str:
 
 def _advice(known: Entry) -> str:
     use = "Leave the key out" if known.key == known.fingerprint else "Use that key"
-    again = " with --retry-failed" if known.state in WITHOUT_RESULT else ""
-    return f"{use}{again}, or another --out."
+    if known.state in WITHOUT_RESULT:
+        return f"{use} with --retry-failed to pay for it once more."
+    return f"{use}, and it is paid once; with another --out it is paid for again."
 
 
 def _video_and_target(request: Request, target: str) -> int:

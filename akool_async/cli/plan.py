@@ -36,7 +36,8 @@ from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
 from akool_async.cli.options import OutputOptions
-from akool_async.cli.paid_work import PAID, PaidWork
+from akool_async.cli.other_work import PAID, other_video, other_work, what_differs
+from akool_async.cli.paid_work import PaidWork
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
 from akool_async.cli.saved_files import are_gone, is_saved
 from akool_async.cli.server_check import ServerCheck, check
@@ -263,6 +264,8 @@ async def make_plan(
         may_be_saved = in_folder and not rules.pay_again
         folders: set[str] = set()  # of names, each checked once
         for item in catalog.items:
+            differing: dict[str, list[str]] = {}  # languages, by what differs in them
+            other_videos: list[str] = []
             for target in item.request.targets:
                 found = opened.get(item.key_for(target), target) if exists else None
                 action = rules.action(found)
@@ -302,11 +305,8 @@ async def make_plan(
                     and found.state is not State.PLANNED
                     and is_other_work(found.fingerprint, item.request, target)
                 ):
-                    text = (
-                        f"In the journal this key names other work into {target!r}: another video or other "
-                        "options. Use another key, or another --out."
-                    )
-                    issues.append(Issue(item.where("key"), text))
+                    difference = what_differs(found, item, target)
+                    differing.setdefault(difference, []).append(target)
                 elif (
                     found is not None
                     and found.state not in WITHOUT_RESULT | {State.PLANNED}
@@ -315,11 +315,10 @@ async def make_plan(
                     issues.append(Issue(item.where("key"), reason))
                 # What the journal has is resumed as it was entered, by whichever rules.
                 elif found is None and action is PlannedAction.SUBMIT and videos.names_other(item.request):
-                    text = (
-                        f"In the journal this key names another video than the one for {target!r}; captions "
-                        "and the report would take them for one. Use another key, or another --out."
-                    )
-                    issues.append(Issue(item.where("key"), text))
+                    other_videos.append(target)
+            issues += (other_work(item, targets, difference) for difference, targets in differing.items())
+            if other_videos:
+                issues.append(await other_video(item, other_videos, opened))
         paid = ((one.item, one.target, one.entry) for one in entries if one.action.is_paid)
         renamed = list(paid_work.find_renamed(paid, opened))
         issues += (one for one in renamed if isinstance(one, Issue))

@@ -16,9 +16,10 @@ from tests.cli.conftest import Book, Command, Told, walk
 pytestmark = pytest.mark.usefixtures("quick")
 FILM = "https://example.com/a.mp4"
 LOST = (
-    "paid without a result that can be saved, and would be paid again. Use that key with --retry-failed, or"
+    "paid without a result that can be saved, and would be paid again. Use that key with --retry-failed to "
+    "pay for it once more."
 )
-WAITING = "not sent yet, and both would be paid. Use that key, or another --out."
+WAITING = "not sent yet, and both would be paid. Use that key, and it is paid once; "
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_other_options_for_an_address_with_another_scheme_are_other_work(
     told = ask("plan", f"{FILM},ja,", "--lipsync")
 
     assert told.code == 0
-    assert "with other options. This one is paid, too" in told.err
+    assert "--lipsync was not set and is set now). This one is paid, too" in told.err
 
 
 def test_a_doubt_is_not_planned_to_be_paid_again_where_another_key_has_the_result(

@@ -243,7 +243,8 @@ def test_a_key_that_names_another_video_in_the_journal_is_a_mistake_in_another_l
         assert one.code == 2
         assert "videos.csv:2: key (C2): In the journal this key names another video" in one.err
         assert "videos.csv:3: key (C3): In the journal this key names another video" in one.err
-        assert "Use another key, or another --out." in one.err
+        assert f"({URL}/1.mp4 into 'ja') than here into 'fr', 'hi'" in one.err
+        assert "If it is the same video, write its URL as it was; another video needs another key" in one.err
     assert len(vendor.audit.jobs) == 2
     same = (f"{URL}/1.mp4?token=b,ja fr,talk,no", f"{URL}/watch?id=7,ja fr,show,no")
     more = akool("run", catalog(*same, header=header), "--yes")
@@ -316,7 +317,7 @@ def test_a_video_that_is_paid_with_other_options_is_told_before_it_is_paid_again
     assert "with other options" not in first.err + same.err
     for shown in (dropped, run):
         assert told in shown.err
-        assert "with other options. This one is paid, too" in shown.err
+        assert "with other options (--lipsync was not set and is set now). This one is paid, too" in shown.err
     assert "This one is paid, too, and 2 more like it." in dropped.err
     assert "more like it" not in run.err
 

@@ -78,12 +78,14 @@ def format_issues(mistakes: Iterable[Issue]) -> Iterator[str]:
     groups: dict[tuple[str, str, str], list[Issue]] = {}
     for one in sorted(mistakes):
         groups.setdefault((one.location.file, one.location.field, one.text), []).append(one)
+    lines: list[tuple[Issue, str]] = []  # in the order of the rows, each group where its first row is
     for (file, field, text), same in groups.items():
         if len(same) <= _FEW:
-            yield from map(str, same)
+            lines += ((one, str(one)) for one in same)
         else:
             spot = f"{file}:{_ranges(one.location.line for one in same)}"
-            yield ": ".join(filter(None, (spot, field, text)))
+            lines.append((same[0], ": ".join(filter(None, (spot, field, text)))))
+    return (line for _, line in sorted(lines))
 
 
 def _ranges(lines: Iterable[int]) -> str:
