@@ -92,10 +92,14 @@ class OpenTelemetryObserver(Observer):
             RateLimitEvent: lambda event: self._rate_limits.add(1, {"url.template": event.path}),
             PollEvent: lambda event: self._polls.add(1, {"error": bool(event.error)}),
             PostStartedEvent: self._start_post,
-            PostEndedEvent: self._end_post,
+            PostEndedEvent: lambda event: self._end(
+                event.entries, event.error, {"akool.job_ids": event.job_ids}
+            ),
             FollowedEvent: self._follow,
             TerminalEvent: self._leave,
-            DownloadStartedEvent: self._start_download,
+            DownloadStartedEvent: lambda event: self._start(
+                "akool.download", (event.key, event.target), _names(event)
+            ),
             DownloadEndedEvent: lambda event: self._end((event.key, event.target), event.error),
             DoubtEvent: lambda _: self._doubts.add(1),
             OutcomeEvent: self._end_entry,
@@ -131,12 +135,6 @@ class OpenTelemetryObserver(Observer):
     def _start_post(self, event: PostStartedEvent) -> None:
         keys, targets = zip(*event.entries, strict=True)
         self._start("akool.submit", event.entries, {"akool.keys": keys, "akool.languages": targets})
-
-    def _end_post(self, event: PostEndedEvent) -> None:
-        self._end(event.entries, event.error, {"akool.job_ids": event.job_ids})
-
-    def _start_download(self, event: DownloadStartedEvent) -> None:
-        self._start("akool.download", (event.key, event.target), _names(event))
 
     # What has ended.
 

@@ -85,8 +85,7 @@ def _rows(pairs: Iterable[CuePair]) -> Iterable[tuple[int, str, str, str, str]]:
     for number, pair in enumerate(pairs, start=1):
         cue = pair.translated or pair.original
         assert cue is not None  # noqa: S101 - a pair has one of both
-        texts = ("" if one is None else one.text for one in (pair.original, pair.translated))
-        original, translation = texts
+        original, translation = ("" if one is None else one.text for one in (pair.original, pair.translated))
         yield number, timestamp(cue.start), timestamp(cue.end), original, translation
 
 

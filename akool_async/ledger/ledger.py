@@ -16,7 +16,7 @@ from akool_async._model.errors import AkoolError, InvalidRequestError, RateLimit
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import InDoubt
 from akool_async._model.requests import Request
-from akool_async._model.responses import Job, Submission
+from akool_async._model.responses import Job
 from akool_async._model.states import State
 from akool_async.ledger.database import LedgerError
 from akool_async.ledger.entries import IntentState
@@ -232,7 +232,6 @@ async def _send(
     addressed, token, stops = request, right.token, False
     if webhook_url is not None and request.webhook_url is None:
         addressed = attrs.evolve(request, webhook_url=with_token(webhook_url, token))
-    (target,) = request.targets
     try:
         submission = await client.session.submit_once(addressed, before_send=right.check)
     except _Withdrawn as withdrawn:
@@ -266,9 +265,9 @@ async def _send(
         return Made(job=job) if is_ours else await _known(ledger, key, request)
     if submission.refused:
         return await _failed(ledger, token, submission.refused[0].error)
-    await _end(
-        ledger, token, State.IN_DOUBT, reason=_unmentioned(submission, target), doubt_ids=submission.job_ids
-    )
+    ids = f" It names {', '.join(submission.job_ids)}." if submission.job_ids else ""
+    reason = f"The answer to a paid call does not mention {request.targets[0]!r}.{ids}"
+    await _end(ledger, token, State.IN_DOUBT, reason=reason, doubt_ids=submission.job_ids)
     return _lost(await _known(ledger, key, request), stops=stops)
 
 
@@ -276,11 +275,6 @@ def _lost(known: Submitted, *, stops: bool) -> Submitted:
     if not isinstance(known, InDoubt):  # a callback or a person was faster
         return known
     return LostAnswer(**attrs.asdict(known, recurse=False), stops=stops)
-
-
-def _unmentioned(submission: Submission, target: str) -> str:
-    ids = f" It names {', '.join(submission.job_ids)}." if submission.job_ids else ""
-    return f"The answer to a paid call does not mention {target!r}.{ids}"
 
 
 async def _failed(ledger: Ledger, token: str, error: AkoolError) -> Submitted:

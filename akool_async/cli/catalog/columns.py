@@ -189,11 +189,6 @@ def column_of(name: str) -> Column | None:
     return COLUMNS_BY_NAME.get(fold_header(name))
 
 
-def is_column(name: str) -> bool:
-    """Whether a header names a column."""
-    return column_of(name) is not None
-
-
 def nearest_name(name: str, known: Iterable[str] | None = None) -> str | None:
     """Return the known name that an unknown one is probably a slip of."""
     near = get_close_matches(

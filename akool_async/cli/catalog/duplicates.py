@@ -10,7 +10,6 @@ import attrs
 from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
 from akool_async._model.requests import with_targets
 from akool_async.cli.catalog.model import (
-    CatalogError,
     CatalogItem,
     Duplicate,
     Issue,
@@ -39,13 +38,11 @@ def without_duplicates(
             continue
         fresh = []
         for target in item.request.targets:
-            try:
-                first = finder.first(item, target)
-            except CatalogError as wrong:
-                mistakes += wrong.mistakes
-                continue
+            first = finder.first(item, target)
             if first is None:
                 fresh.append(target)
+            elif isinstance(first, Issue):
+                mistakes.append(first)
             else:
                 duplicates.append(Duplicate(item.place, first, target))
         if fresh:
@@ -106,17 +103,13 @@ class _Finder:
         known, place = self._videos.setdefault(item.request.key, (url, item.place))
         return None if known == url else place
 
-    def first(self, item: CatalogItem, target: str) -> SourceLocation | None:
-        """Return where the same work occurred before, or None.
-
-        Raises:
-            CatalogError: the key was used before for other work.
-        """
+    def first(self, item: CatalogItem, target: str) -> SourceLocation | Issue | None:
+        """Return where the same work occurred before, if it did; or what is wrong with the key or the URL."""
         mark = fingerprint(item.request, target)
         known, place = self._keys.setdefault((item.key_for(target), target), (mark, item.place))
         if work_of(known) != work_of(mark):
             text = f"This key names other work in {place}; each row needs a key of its own."
-            raise CatalogError([Issue(item.where("key"), text)])
+            return Issue(item.where("key"), text)
         # The same key in two rows with the same work is a duplicate; with other work it is a mistake above.
         if place != item.place:
             return place
@@ -131,5 +124,5 @@ class _Finder:
                     f"Its URL differs from {of} in the query only: one video signed twice, or two videos? "
                     "Give each video a key, or set url_is_public where the query names the video."
                 )
-                raise CatalogError([Issue(item.where("url"), text)])
+                return Issue(item.where("url"), text)
         return None

@@ -48,12 +48,8 @@ class RowReader:
     """Make requests of rows, and note every mistake.
 
     Args:
-        table: the file.
         defaults: options of the command line, for rows that do not set them.
-        glossary: words for the languages.
         mistakes: gets what is wrong.
-        choice: which columns are read.
-        names: reads languages.
         unread: options of the command line with a mistake, which rows without them do not have once more.
     """
 
@@ -235,7 +231,7 @@ class RowReader:
     def _column(self, name: str, place: SourceLocation) -> Column | None:
         column = self._columns[name] = self._choice.column(name)
         if column is None and not self._choice.is_ignored(name):
-            near = None if columns.is_column(name) else columns.nearest_name(name)
+            near = None if columns.column_of(name) else columns.nearest_name(name)
             # A slip such as `langauges` is a mistake: it would fall back to --to and be paid for.
             if near is not None:
                 option = columns.COLUMNS_BY_NAME[near].option
