@@ -234,20 +234,13 @@ def _explain(
             print_info("Interrupted.")
             return ExitCode.INTERRUPTED, {"message": "Interrupted.", "impact": "", "advice": ""}
         case CatalogError():
-            found, impact = (
-                counted(len(error.mistakes), "mistake"),
-                "Nothing was submitted and nothing was spent.",
-            )
-            print_error(f"{found}. {impact}")
+            found = f"{counted(len(error.mistakes), 'mistake')}."
+            impact = "Nothing was submitted and nothing was spent."
+            print_error(f"{found} {impact}")
             for line in format_issues(error.mistakes):
                 print_info(f"  {line}")
             mistakes = [str(issue) for issue in error.mistakes]
-            return ExitCode.USAGE, {
-                "message": f"{found}.",
-                "impact": impact,
-                "advice": "",
-                "mistakes": mistakes,
-            }
+            return ExitCode.USAGE, {"message": found, "impact": impact, "advice": "", "mistakes": mistakes}
         case AkoolError():
             code, failure = ExitCode.for_error(error), error
         case ModuleNotFoundError():
@@ -264,12 +257,7 @@ def _explain(
 
 
 def _usage_error(error: CycloptsError, options: Collection[str]) -> AkoolError:
-    """Return what is wrong with a command line.
-
-    Args:
-        error: what the parser found.
-        options: those of the command, as "--to"; none where no command is named.
-    """
+    """Return what is wrong with the command line of a command that has these options, such as "--to"."""
     command = " ".join(error.command_chain or ())
     advice = f"`{' '.join(filter(None, ('akool-async', command)))} --help` shows what there is."
     match error:

@@ -94,9 +94,7 @@ def doubtful_states(journal: Journal) -> frozenset[State]:
 def not_downloaded(journal: Journal, within: timedelta = EVER) -> list[Entry]:
     """Return what runs without a folder for results left at the vendor, what expires first comes first.
 
-    Args:
-        journal: is read at once.
-        within: only results that expire in this time, or should have expired already.
+    Only results that expire within this time, or should have expired already.
     """
     saved = [entry for entry in journal.saved_files() if not entry.files]
     entries = filter(None, (journal.get(entry.key, entry.target) for entry in saved))
@@ -182,9 +180,7 @@ class JournalStatus:
         incomplete: saved entries, verified or not, that lack a file such as subtitles.
         without_manifest: saved entries whose manifest alone is gone.
         shortfalls: incomplete ones, and what could not be verified.
-        locked: credits that are locked.
-        used: credits that were deducted.
-        unpriced: jobs of which the vendor has not said what they cost; they are in neither sum.
+        unpriced: jobs of which the vendor has not said what they cost; neither `locked` nor `used` has them.
         without_result: entries that failed, were refused or expired.
         expiring: up to 10 entries whose result is at the vendor, by expiry.
         expiring_soon: number of entries whose result expires within 2 days.

@@ -267,7 +267,7 @@ def build_server(toolbox: Toolbox) -> MCPServer:
 
 
 def _telling(tool: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Make errors that a person can act on the answer of a tool; all others stay faults of this program."""
+    """Let a tool answer with errors that a person can act on; all others are faults of this program."""
 
     @wraps(tool)
     async def called(*arguments: Any, **named: Any) -> Any:

@@ -133,7 +133,7 @@ COMMAND_LINE: Final[ContextVar[CommandLine]] = ContextVar("COMMAND_LINE", defaul
 
 
 def next_command(name: str, keys: tuple[str, ...], options: Mapping[str, OptionValue]) -> str:
-    """Return a command such as "captions push" for a shell, with its keys, and its options by their names."""
+    """Return a command for a shell, such as "captions push", with keys, and with options by their names."""
     words = [one for option, value in options.items() for one in _option(option, value)]
     words += COMMAND_LINE.get().kept_for(name, options)
     dashed = any(key.startswith("-") for key in keys)

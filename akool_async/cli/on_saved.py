@@ -51,12 +51,7 @@ _SHORTEST_SECRET: Final = 8
 
 @attrs.frozen(kw_only=True)
 class SavedCommand:
-    """What is run for each saved result.
-
-    Attributes:
-        words: the program and its arguments; no shell reads them.
-        timeout: how long each may take.
-    """
+    """What is run for each saved result: a program and its arguments, which no shell reads."""
 
     words: tuple[str, ...]
     timeout: timedelta
@@ -117,7 +112,6 @@ class SavedCommands:
     """Runs the command for one result after the other, a few at once, inside `running`.
 
     Args:
-        command: what is run.
         journal: the journal's file, beside which it is noted what ended well.
         secrets: texts that no command may see.
         on_end: called for each command that ended, in a thread.

@@ -61,7 +61,7 @@ def write_report(output: OutputOptions) -> Path | None:
 async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = _NONE) -> Report:
     """Read what a report shows; a run may be writing the journal meanwhile.
 
-    With `originals`, original videos on this machine by the names that their URLs have.
+    `originals` are the original videos on this machine, by the names that their URLs have.
 
     Raises:
         JournalError: the journal can't be read, or there is none.
@@ -102,7 +102,7 @@ async def collect_report(output: OutputOptions, originals: Mapping[str, Path] = 
 async def collect_ledger_report(
     ledger: Ledger, output: OutputOptions, originals: Mapping[str, Path]
 ) -> Report:
-    """Do the same for a ledger, which is open; workers may be writing it meanwhile.
+    """Read what a report shows of a ledger, which is open; workers may be writing it meanwhile.
 
     Raises:
         LedgerError: the database failed.

@@ -125,11 +125,7 @@ class PlanEntry:
 
 
 class PlanEntries(Sequence[PlanEntry]):
-    """The entries of a plan, each made when it is asked for: a long catalog has very many.
-
-    Args:
-        items: the catalog's, whose languages are the entries.
-    """
+    """The entries of a plan, each made when it is asked for: a long catalog has very many."""
 
     def __init__(self, items: Sequence[CatalogItem]) -> None:
         self._items = items
@@ -167,13 +163,11 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        entries: those of the catalog, in its order.
         estimate: what new jobs would cost.
         locked: credits that all entries of the journal have locked.
         unpriced: jobs of the journal of which it is not known what they cost.
         used: credits that were deducted for them.
         older: that the journal is missing or older than it was, and may not be used.
-        notes: what the user should know.
         checked: what the server says; None if it was not asked.
         prices: what earlier jobs cost.
         preflight: what has looked into the videos; None if nothing has.

@@ -58,7 +58,6 @@ class Estimate:
     """What some new jobs would cost. The vendor names no price before a job is made.
 
     Attributes:
-        jobs: how many.
         credits: for the jobs whose cost can be estimated.
         most: the same, if each is as dear as the dearest job that it is estimated by.
         by: jobs by what they are estimated by.
@@ -165,7 +164,7 @@ class Prices:
                 self._model.observe(kind, self._known_seconds(entry.request), cost)
 
     def price(self, request: Request, seconds: float | None = None) -> JobPrice:
-        """Return what one job of a request will probably cost, whose video may be known to be so long."""
+        """Return what one job of a request will probably cost; its video is so long, if that is known."""
         if not self._kinds and seconds is None:
             return UNKNOWN
         video, kind = _video_and_kind(request)

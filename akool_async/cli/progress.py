@@ -99,10 +99,8 @@ class ProgressSnapshot:
         """Return in words how long the rest takes at the rate of this run; "" before it has one.
 
         The rate is that of the moment in which the last job ended. Measured now it would fall, and the rest
-        seem to take ever longer, while nothing ends because jobs take their time.
-
-        Args:
-            until: whether to say at which time it would be over, too.
+        seem to take ever longer, while nothing ends because jobs take their time. With `until`, the time at
+        which it would be over is said, too.
         """
         rest = len(self.in_progress) if self.stopping else self.counts.expected - self.counts.finished
         if not (rest and self.rate):
@@ -130,7 +128,6 @@ class RunProgress:
     Args:
         labels: what people call each key.
         drawn: whether there is a terminal to draw on.
-        max_credits: the bound on credits, if there is one.
     """
 
     def __init__(

@@ -55,12 +55,9 @@ class RunOptions:
     """What a run may do.
 
     Attributes:
-        in_flight: jobs at the vendor at once.
         webhook_url: where the vendor sends callbacks, which `webhook serve` writes to the inbox; each POST
             adds a token.
         recover_pending: whether jobs of the journal that were not asked for are waited for and saved too.
-        storage: the bucket that files of this machine are shared from.
-        videos: which videos may be sent.
     """
 
     output: OutputOptions
@@ -116,7 +113,7 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
 
 
 def _trial_of(plan: Plan, jobs: int) -> Plan:
-    """Return a plan of so many of the cheapest new jobs; what may be refused, or has no price, comes last."""
+    """Return a plan of the cheapest new jobs alone; what may be refused, or has no price, comes last."""
     paid = [entry for entry in plan.entries if entry.action.is_paid]
     paid.sort(
         key=lambda entry: (

@@ -95,12 +95,9 @@ class OutcomeCounts:
     at_fault: int = 0
 
     def add(self, outcome: Outcome, seconds: float = 0.0, *, paid_here: bool = True) -> None:
-        """Count one more outcome, which is known since the run was this old.
+        """Count one more outcome, which is known since the run was so many seconds old.
 
-        Args:
-            outcome: how the entry ended.
-            seconds: the age of the run.
-            paid_here: whether its job was made by this run; what an earlier run has paid costs nothing now.
+        What an earlier run has paid, and not this one (`paid_here`), costs nothing now.
         """
         label = outcome_label(outcome)
         self.counts[label] += 1
@@ -123,12 +120,8 @@ class OutcomeCounts:
     def add_planned(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> Outcome | None:
         """Count what the outcomes don't say of an entry: what is left of it, and whether it was sent again.
 
-        Return its outcome if it ended while the run was closing, so that nobody heard of it.
-
-        Args:
-            planned: the entry.
-            journal: what the run has recorded.
-            replaced: whether the next run will not find that, so that no doubt is less of one.
+        Return its outcome if it ended while the run was closing, so that nobody heard of it. Where the
+        journal was replaced, the next run finds another one, and every doubt stays one.
         """
         before = planned.entry
         if planned.action is PlannedAction.RESUBMIT and before is not None and before.state in _UNCLEAR:
@@ -138,7 +131,7 @@ class OutcomeCounts:
         return self._add_left(planned, journal, replaced=replaced)
 
     def _add_left(self, planned: PlanEntry, journal: Journal, *, replaced: bool) -> Outcome | None:
-        """Count an entry that has no outcome after the run, or whose doubt is none any more, by the journal.
+        """Count by the journal an entry that has no outcome after the run, or is in doubt no longer.
 
         What the batch had in progress would not tell: some of it waited for its turn and was not sent, and a
         job whose polls were refused is at the vendor all the same.

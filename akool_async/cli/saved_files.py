@@ -26,8 +26,8 @@ _SAMPLES: Final = 20
 def with_results(output: OutputOptions, *, looked_into: bool = False) -> OutputOptions:
     """Return the options with the folder of the results where a journal was named without it.
 
-    That is where most of them were saved, as the journal says, or beside it, where both were moved. While
-    nothing is saved, it is where a run would have the journal: beside one of the usual name, else `results`.
+    The journal says where most of them were saved; if both were moved, they are beside the journal. While
+    nothing is saved, a journal of the usual name is in the folder of its results; else that is `results`.
 
     Args:
         output: as given.

@@ -60,7 +60,7 @@ _NO_SHARE: Final = (
 async def identify_inputs(
     catalog: Catalog, output: OutputOptions, inputs: SharedInputs
 ) -> tuple[Catalog, dict[int, InputError]]:
-    """Return a catalog whose private inputs have their content, and why others, by their line, have none.
+    """Return a catalog whose private inputs name their content, and by line why others could not be read.
 
     What the journal knows of a file that is gone by now is enough: its job was made, and its result is saved.
 

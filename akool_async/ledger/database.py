@@ -58,12 +58,9 @@ _COLLIDED: Final = ("40001", "40P01")
 
 
 def connect(url: sa.URL, *, name: str | None = None, **options: Any) -> sa.Engine:
-    """Return an engine whose connections end when the other side vanished.
+    """Return an engine whose connections end when the other side vanished, with SQLAlchemy's own options.
 
-    Args:
-        url: of a Postgres database.
-        name: of a worker, which its connections show in `pg_stat_activity`.
-        options: for SQLAlchemy's `create_engine`.
+    The connections of a worker show its name in `pg_stat_activity`.
     """
     given: dict[str, Any] = {} if name is None else {"application_name": f"akool/{name}"}
     # The engine's repr shows all of its URL but the usual password.

@@ -33,12 +33,9 @@ def response_fault(faults: tuple[Fault, ...], *, elsewhere: str) -> Fault | None
 
 
 async def send_spoiled(exchange: HttpExchange, fault: Fault, meant: dict[str, Any] | None) -> None:
-    """Send what a fault makes of an answer, or break the connection instead.
+    """Send what a fault makes of the envelope that was meant, or break the connection instead.
 
-    Args:
-        exchange: The request that is answered.
-        fault: A fault that `response_fault` returned.
-        meant: The endpoint's envelope, None when the request had no effect.
+    Without an envelope the request had no effect.
     """
     if meant is None:
         meant = envelope(_NO_JOB if TRAITS[fault.kind].remains is Remains.ID else {})

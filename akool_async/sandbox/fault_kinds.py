@@ -125,7 +125,7 @@ class Remains(enum.Enum):
     NOTHING = "nothing"
     PART = "a part, or all of it in another form"
     ID = "at least the id of a job"
-    """One that does not exist where the request had no effect: nothing was paid."""
+    """Where the request had no effect, it is the id of no job: nothing was paid."""
 
 
 @attrs.frozen(kw_only=True)

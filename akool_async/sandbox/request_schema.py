@@ -55,11 +55,7 @@ def split_languages(value: object) -> tuple[str, ...]:
 
 
 def read_create(fields: Mapping[str, Any], *, source_required: bool) -> CreateParams:
-    """Read the body of createbytranslate.
-
-    Args:
-        fields: The JSON object.
-        source_required: Whether source_language may not be left out, as with older servers.
+    """Read the body of createbytranslate, in which older servers require source_language.
 
     Raises:
         ApiRejection: With 1003, for the first field that is missing or wrong.

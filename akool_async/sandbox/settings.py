@@ -82,7 +82,7 @@ class SandboxSettings:
 
     @client_secret.default
     def _secret_of_key(self) -> str:
-        """Return the API key, which is the secret too with the vendor, as far as it can be an AES key."""
+        """Return the API key, made an AES key: with the vendor it is the secret, too."""
         return _as_aes_key(self.api_key)
 
     def __attrs_post_init__(self) -> None:
@@ -121,10 +121,7 @@ def _as_aes_key(text: str) -> str:
 def reported_progress(shape: ShapeName, fraction: float, quirk: float) -> int | None:
     """Return the percentage that a job shows, which never goes back; None when it shows nothing.
 
-    Args:
-        shape: How servers report progress, from honest ("linear") to useless.
-        fraction: The share of the work that is done.
-        quirk: The job's character, from 0 to 1.
+    Servers report progress in shapes from honest ("linear") to useless; jobs differ by their quirk, 0 to 1.
     """
     fraction = min(max(fraction, 0.0), 1.0)
     match shape:

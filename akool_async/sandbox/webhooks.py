@@ -74,7 +74,7 @@ class WebhookSender:
         events = [self._due[0][0]] if self._due else []
         if engine.watched and (following := engine.next_event) is not None:
             events.append(following)
-        if not events or not isinstance(clock, ScaledClock):  # no other clock tells when it gets there
+        if not events or not isinstance(clock, ScaledClock):  # another clock can't tell when that is
             return _LONGEST
         return min(max((min(events) - clock()) / clock.scale, _SHORTEST), _LONGEST)
 

@@ -212,12 +212,9 @@ def resume(
 
 
 def give_to_its_account(ledger: Ledger, workflow: str, entry: str) -> str:
-    """Queue a workflow of another account for that one's workers; return what became of it, in words.
+    """Queue a workflow of another account, whose id ends with `entry`, for that one's workers.
 
-    Args:
-        ledger: of the account that took it.
-        workflow: its id.
-        entry: what follows the account in its id.
+    Return what became of it, in words.
     """
     with engine_client(ledger) as client:
         # Not by `queue_name`: in an id the account is escaped already.

@@ -191,9 +191,7 @@ class Catalog:
 
     Attributes:
         title: its name in messages; default is its path and number of rows.
-        rows: number of rows.
         items: the requests; a row whose languages have different glossaries makes several.
-        duplicates: what was left out.
         notes: how it was read, where that is not plain: columns left out, names taken for codes.
         unused: defaults that no row took, by the names of a request's options.
     """

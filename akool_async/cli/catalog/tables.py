@@ -36,14 +36,9 @@ def fill_table(
     separator: str = "",
     merged: Iterable[Merged] = (),
 ) -> None:
-    """Find the column names, and give a table its header and its rows.
+    """Find the column names in the records, and give a table its header and its rows.
 
-    Args:
-        table: gets them, and what is wrong.
-        records: all rows, from the first on.
-        is_column: whether a name is one of a column.
-        separator: what is between two cells of a text, "" for a spreadsheet.
-        merged: cells of a spreadsheet that are one.
+    A text has a separator between two cells, a spreadsheet has cells that are merged.
     """
     file = table.layout.file
     top = list(islice((record for record in records if any(map(str.strip, record[2]))), HEADER_WITHIN))

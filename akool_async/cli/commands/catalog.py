@@ -87,7 +87,7 @@ def plan(
         Do not ask the server for languages, voices and the balance, and look into no video.
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again)
-    _, storage = terms.saved_command, sharing.storage  # a mistake in them is one, as in a run
+    _, storage = terms.saved_command, sharing.storage  # raise for a mistake in them, as in a run
     # Mistakes in the file are reported before a key is asked for and before the server is called.
     read = read_with_names(partial(wanted.read, catalog, options), connection, offline=offline)
     client = None if offline else connection.client()

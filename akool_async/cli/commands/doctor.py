@@ -71,15 +71,7 @@ class Level(enum.StrEnum):
 
 @attrs.frozen
 class Finding:
-    """The result of one check.
-
-    Attributes:
-        check: its name.
-        level: how bad the result is.
-        detail: the result in words.
-        advice: what to do, or "".
-        account: whether it concerns the credentials or the account.
-    """
+    """The result of one check; `account` says whether it concerns the credentials or the account."""
 
     check: str
     level: Level
