@@ -16,19 +16,15 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that only grow."""
-        ...
 
     def now(self) -> datetime:
         """Return the wall clock, aware, in UTC."""
-        ...
 
     def random(self) -> float:
         """Return a random number from 0 up to 1."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait; can be cancelled."""
-        ...
 
 
 class SystemClock:

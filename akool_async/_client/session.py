@@ -70,7 +70,7 @@ class ClientSession:
     ) -> None:
         self.clock = clock
         self.retry = retry
-        self.schedule = GuardedSchedule.guard(schedule)
+        self.schedule: GuardedSchedule = GuardedSchedule.guard(schedule)
         self.observers = observers
         self.create_timeout = create_timeout
         self.file_transport: httpx.AsyncBaseTransport | None = None

@@ -300,10 +300,6 @@ class PublicAddressBackend(httpcore.AsyncNetworkBackend):
                 )
         return addresses
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait, for httpcore's own retries."""
-        await anyio.sleep(seconds)
-
 
 async def _resolve(host: str, port: int, seconds: float | None) -> list[str]:
     if parse_ip(host) is not None:

@@ -232,11 +232,9 @@ class Sender(Protocol):
 
     def prepare(self, request: ApiRequest) -> Send:
         """Build a request; what fails here was not sent."""
-        ...
 
     async def aclose(self) -> None:
         """Close the connections."""
-        ...
 
 
 class HttpxSender:

@@ -208,11 +208,9 @@ class Store:
         if self.path is None:
             database.back_up(self.table.connection, path)
             return
-        source = database.open_for_reading(self.path)  # its own: the other one serves the event loop
-        try:
+        # A connection of its own: the other one serves the event loop.
+        with contextlib.closing(database.open_for_reading(self.path)) as source:
             database.back_up(source, path)
-        finally:
-            source.close()
 
     def retire(self, place: str) -> None:
         """Remember beside the journal that its entries are continued elsewhere."""

@@ -80,11 +80,8 @@ def _millionths(amount: float) -> int:
     return int(parts + (0.5 if parts >= 0 else -0.5))
 
 
-class Delta(NamedTuple):
-    """How one entry's contribution changed; None stands for not being there."""
-
-    before: Contribution | None
-    after: Contribution | None
+Delta: TypeAlias = tuple[Contribution, int]
+"""What a write adds to the totals, or takes from them: 1 or -1 times the contribution of an entry."""
 
 
 class Totals:
@@ -110,14 +107,12 @@ class Totals:
     def apply(self, deltas: Iterable[Delta]) -> None:
         """Count what a committed operation moved."""
         self.operations += 1
-        for delta in deltas:
-            for contribution, times in zip(delta, (-1, 1), strict=True):
-                if contribution is not None:
-                    locked, used = contribution.cost()
-                    self._counts[contribution.state] += times
-                    self._locked += times * locked
-                    self._used += times * used
-                    self.unpriced += times * contribution.unpriced
+        for contribution, times in deltas:
+            locked, used = contribution.cost()
+            self._counts[contribution.state] += times
+            self._locked += times * locked
+            self._used += times * used
+            self.unpriced += times * contribution.unpriced
 
     @property
     def counts(self) -> Mapping[State, int]:
@@ -267,12 +262,12 @@ class EntryTable:
         """Add an entry."""
         statement = _statement(tuple(values), insert=True)
         self.connection.execute(statement, tuple(values.values()))
-        self._deltas.append(Delta(None, _NO_ROW.after(values).contribution))
+        self._deltas.append((_NO_ROW.after(values).contribution, 1))
 
     def update(self, row: EntryRow, values: Values) -> None:
         """Write columns of an entry; the others stay. A table that forgets deletes it if it has ended."""
         after = row.after(values)
-        self._deltas.append(Delta(row.contribution, after.contribution))
+        self._deltas += [(row.contribution, -1), (after.contribution, 1)]
         # An entry whose POST had a token stays: a late callback could give its job to another entry.
         if self._forgotten_names is not None and after.state in ENDED and not after.token:
             self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
@@ -310,7 +305,7 @@ class EntryTable:
     def delete(self, row: EntryRow) -> None:
         """Remove an entry, as if it had never been entered."""
         self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
-        self._deltas.append(Delta(row.contribution, None))
+        self._deltas.append((row.contribution, -1))
 
 
 class Operation(Protocol):
@@ -319,7 +314,6 @@ class Operation(Protocol):
     @property
     def needs_savepoint(self) -> bool:
         """Whether it may write more than once, so that it needs a way back."""
-        ...
 
     def __call__(self, table: EntryTable) -> None:
         """Do it inside a transaction; what is raised fails this caller alone.
@@ -327,7 +321,6 @@ class Operation(Protocol):
         Raises:
             IllegalTransitionError: the entry's state does not allow it.
         """
-        ...
 
 
 Undo: TypeAlias = Callable[[EntryTable], None]

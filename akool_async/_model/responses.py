@@ -349,7 +349,6 @@ class CallbackListener(Protocol):
 
     def on_callback(self, callback: Callback) -> None:
         """Take one in; must neither wait nor raise."""
-        ...
 
 
 class CallbackSource(Protocol):
@@ -357,8 +356,6 @@ class CallbackSource(Protocol):
 
     def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
         """Tell `listener` of each callback from now on; return a function that ends the subscription."""
-        ...
 
     def callbacks_for(self, token: str) -> tuple[Callback, ...]:
         """Return the callbacks that came with a token so far, as far as they are remembered."""
-        ...

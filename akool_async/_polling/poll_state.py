@@ -304,7 +304,6 @@ class PollSchedule(Protocol):
             context: what is known about the job.
             rand: a random number from 0 up to 1, from which jitter is made.
         """
-        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -341,4 +340,3 @@ class AdaptiveSchedule(PollSchedule, Protocol):
 
     def learn(self, seen: PollResult) -> None:
         """Learn from an answered poll, before the next one is planned."""
-        ...
