@@ -110,9 +110,6 @@ def opening(word: str, thing: object, *, is_open: bool) -> Iterator[None]:
 
     The second of two that open it at once would replace what the first one opened: nothing would close that,
     and the end of the event loop would tear a paid POST out of it.
-
-    Raises:
-        RuntimeError: it is open, or is being opened.
     """
     if is_open or id(thing) in _OPENING:
         raise RuntimeError(f"This {word} is open already.")
@@ -200,11 +197,7 @@ class _Keeper:
             raise self._error
 
     def check_loop(self) -> None:
-        """Refuse to be used in another event loop, where nothing would ever wake.
-
-        Raises:
-            CallerError: this is another one.
-        """
+        """Refuse to be used in another event loop, where nothing would ever wake."""
         if self._loop != current_token():
             raise CallerError(
                 f"The {type(self._resource).__name__} was opened in another event loop.",

@@ -200,11 +200,7 @@ class BatchState:
         )
 
     def resume_submitting(self) -> None:
-        """Submit again after a stop that the caller could do something about.
-
-        Raises:
-            RuntimeError: something else stopped the batch.
-        """
+        """Submit again after a stop that the caller could do something about."""
         if self.stop_cause is not None and self.stop_cause not in RESUMABLE:
             raise RuntimeError(f"This batch can't submit any more: {self.stopped}")
         self.stopped, self.stop_cause, self.failure = "", None, None

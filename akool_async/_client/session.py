@@ -153,11 +153,7 @@ class ClientSession:
     # Submissions.
 
     async def wait_ready(self) -> None:
-        """Wait until a paid POST may go out: the vendor accepts calls, and there is a token.
-
-        Raises:
-            AkoolError: no token could be had.
-        """
+        """Wait until a paid POST may go out: the vendor accepts calls, and there is a token."""
         await self.opened.api.wait_ready()
 
     async def submit_once(
@@ -305,11 +301,7 @@ class ClientSession:
 
 
 def validate_job_id(job_id: str) -> None:
-    """Refuse what can't be an id.
-
-    Raises:
-        InvalidRequestError: it is not a well-formed job id.
-    """
+    """Refuse what can't be an id."""
     if not isinstance(job_id, str) or not wire.JOB_ID.fullmatch(job_id):
         raise InvalidRequestError(f"{safe_repr(job_id)} is not a job id.")
 

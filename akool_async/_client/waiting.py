@@ -17,11 +17,7 @@ from akool_async._polling.scheduler import PolledJob, PollScheduler
 
 
 def job_age(created_at: datetime | None, now: datetime) -> float | None:
-    """Return the seconds since a job was made, 0 or more; None where that is unknown.
-
-    Raises:
-        InvalidRequestError: the moment is not aware.
-    """
+    """Return the seconds since a job was made, 0 or more; None where that is unknown."""
     if created_at is None:
         return None
     if not isinstance(created_at, datetime) or created_at.utcoffset() is None:
@@ -38,14 +34,7 @@ async def wait_completed(
     give_up_after: float | None,
     age: float | None,
 ) -> Snapshot:
-    """Wait until a job is completed.
-
-    Raises:
-        InvalidRequestError: the id or the time is not valid.
-        JobFailed: it ended without a result.
-        WaitTimeout: it was not done in time.
-        AkoolError: asking became impossible.
-    """
+    """Wait until a job is completed; `AkoolClient.wait` describes it."""
     validate_job_id(job_id)
     positive.or_none.check("give_up_after", give_up_after)
     over = anyio.Event()
@@ -74,12 +63,7 @@ async def wait_completed(
 async def watch_snapshots(
     scheduler: PollScheduler, job_id: str, schedule: PollSchedule
 ) -> AsyncIterator[Snapshot]:
-    """Return a job's snapshots as they change.
-
-    Raises:
-        JobFailed: the job vanished, or ended without a URL.
-        AkoolError: asking became impossible.
-    """
+    """Return a job's snapshots as they change; `AkoolClient.watch` describes it."""
     validate_job_id(job_id)
     news = anyio.Event()
 

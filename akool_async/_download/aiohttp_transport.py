@@ -127,11 +127,7 @@ class _CheckedConnector(aiohttp.TCPConnector):
         return addresses
 
     async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
-        """Connect, before anything is sent, and look who it is.
-
-        Raises:
-            DownloadError: the connection leads to another address than those that were checked.
-        """
+        """Connect, before anything is sent, and look who it is."""
         connection = await super().connect(*args, **options)
         peer = connection.transport.get_extra_info("peername") if connection.transport else None
         # The system may write an address in another way than it was given.

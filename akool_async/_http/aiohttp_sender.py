@@ -45,11 +45,7 @@ class AiohttpSender:
         self._closed = False
 
     def prepare(self, request: ApiRequest) -> Send:
-        """Build a request; what fails here was not sent.
-
-        Raises:
-            RuntimeError: it was closed.
-        """
+        """Build a request; what fails here was not sent."""
         if self._closed:
             raise RuntimeError("Cannot send a request, as the client has been closed.")
         return partial(self._send, request)

@@ -54,11 +54,7 @@ class HttpClients:
 
 
 def from_user_client(client: httpx.AsyncClient, origin: str) -> HttpClients:
-    """Return clients that send everything to `origin` with the caller's own client.
-
-    Raises:
-        ConfigurationError: it is closed.
-    """
+    """Return clients that send everything to `origin` with the caller's own client."""
     if client.is_closed:
         raise ConfigurationError("http_client is closed; open the AkoolClient before you close it.")
     sender = HttpxSender(client, origin=origin, user_agent=user_agent(), own=False)

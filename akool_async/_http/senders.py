@@ -252,11 +252,7 @@ class HttpxSender:
         self._prepared: httpx.Headers | None = None
 
     def check_open(self) -> None:
-        """Refuse a client that its owner has closed: once a request is under way, the error proves nothing.
-
-        Raises:
-            ClientClosedError: it is closed.
-        """
+        """Refuse a client that its owner has closed: an error of a request under way proves nothing."""
         if self.client.is_closed:
             raise ClientClosedError(
                 "The http_client of this client is closed.",
@@ -265,11 +261,7 @@ class HttpxSender:
             )
 
     def prepare(self, request: ApiRequest) -> Send:
-        """Build a request; what fails here was not sent.
-
-        Raises:
-            ClientClosedError: its client is closed.
-        """
+        """Build a request; what fails here was not sent."""
         self.check_open()
         headers = self._headers()
         if request.content is not None:

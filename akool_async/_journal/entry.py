@@ -315,11 +315,7 @@ def dump_texts(texts: tuple[str, ...]) -> str:
 
 
 def load_texts(text: str) -> tuple[str, ...]:
-    """Return the list that was written.
-
-    Raises:
-        DecodeError: the text is not what the journal writes.
-    """
+    """Return the list that was written."""
     try:
         # Most rows hold none: this saves a call of the parser for each row that is read.
         return () if text == "[]" else tuple(map(str, json.loads(text)))
@@ -351,11 +347,7 @@ def dump_request(request: Request) -> str:
 
 
 def load_request(text: str) -> Request:
-    """Return the request that was written.
-
-    Raises:
-        DecodeError: the text is not what the journal writes.
-    """
+    """Return the request that was written."""
     try:
         stored = json.loads(text)
         # Through the constructor: what was edited by hand is checked like a caller's own request.
@@ -396,11 +388,7 @@ def dump_snapshot(snapshot: Snapshot) -> str:
 
 
 def load_snapshot(text: str) -> Snapshot:
-    """Return the snapshot that was written.
-
-    Raises:
-        DecodeError: the text is not what the journal writes.
-    """
+    """Return the snapshot that was written."""
     try:
         stored = json.loads(text)
         stored["status"] = Status(stored["status"])

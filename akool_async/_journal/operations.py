@@ -49,11 +49,7 @@ def request_columns(request: Request, mark: str) -> dict[str, SqlValue]:
 
 
 def name_columns(table: EntryTable, names: Sequence[str]) -> dict[str, SqlValue]:
-    """Return the columns that hold the first free one of `names`; no columns if there are no names.
-
-    Raises:
-        IllegalTransitionError: all of them belong to other entries.
-    """
+    """Return the columns that hold the first free one of `names`; no columns if there are no names."""
     for name in names:
         folded = collision_key(name)
         # By its folded form: two names that differ in case are one file on macOS and Windows.

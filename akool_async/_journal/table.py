@@ -127,11 +127,7 @@ class Totals:
 
 
 def read_totals(connection: sqlite3.Connection, name: str) -> Totals:
-    """Return the totals that a file keeps of all its entries.
-
-    Raises:
-        JournalCorruptedError: they can't be read.
-    """
+    """Return the totals that a file keeps of all its entries."""
     statement = "SELECT state, entries, locked, used, unpriced FROM totals WHERE entries <> 0"
     try:
         return Totals(
@@ -237,11 +233,7 @@ class EntryTable:
         return deltas
 
     def find(self, key: str, target: str) -> EntryRow | None:
-        """Return what an operation has to know of an entry; None if it does not exist.
-
-        Raises:
-            JournalCorruptedError: the state in the file does not exist.
-        """
+        """Return what an operation has to know of an entry; None if it does not exist."""
         found = self.connection.execute(_FIND, (key, target)).fetchone()
         if found is None:
             return None

@@ -66,11 +66,7 @@ class ProgressModel:
         return {"counts": self._counts, "totals": self._totals}
 
     def restore(self, counts: Mapping[str, Any]) -> None:
-        """Resume from what `counts` returned.
-
-        Raises:
-            ValueError: it has another shape.
-        """
+        """Resume from what `counts` returned."""
         rows, cells = counts["counts"], len(REMAINING_EDGES)
         if len(rows) != len(_PRIORS):
             raise ValueError("stored numbers are missing")

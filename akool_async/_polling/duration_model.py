@@ -99,11 +99,7 @@ class DurationModel:
         }
 
     def restore(self, counts: Mapping[str, Any]) -> None:
-        """Resume from what `counts` returned.
-
-        Raises:
-            ValueError: it has another shape.
-        """
+        """Resume from what `counts` returned."""
         self._ends, self._watched = (read_numbers(counts[name], _BINS) for name in ("ended", "watched"))
         self._failures, self._seconds, self.ends = read_numbers(
             [counts[name] for name in ("failures", "seconds", "ends")], 3
@@ -168,11 +164,7 @@ class DurationModel:
 
 
 def read_numbers(values: Iterable[Any], length: int) -> list[float]:
-    """Return stored numbers, each finite and 0 or more.
-
-    Raises:
-        ValueError: they are not.
-    """
+    """Return stored numbers; refuse what is not so many numbers, each finite and 0 or more."""
     numbers = [float(value) for value in values]
     if len(numbers) != length or not all(0 <= number < math.inf for number in numbers):
         raise ValueError("stored numbers are missing or out of range")

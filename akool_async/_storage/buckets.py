@@ -94,6 +94,9 @@ class ObjectFacts:
 class Bucket:
     """A bucket of any kind.
 
+    What can't be done raises a `BucketError`: an `ObjectExistsError` where a new name is taken, and an
+    `ObjectMissingError` where there is no such object.
+
     Raises:
         ConfigurationError: the extra is missing, or a setting is wrong.
     """
@@ -166,11 +169,7 @@ class Bucket:
             ) from None
 
     def head(self, key: str) -> ObjectFacts | None:
-        """Return what an object is, None if there is none.
-
-        Raises:
-            BucketError: the bucket can't say.
-        """
+        """Return what an object is, None if there is none."""
         from obstore import get_range, head
         from obstore.exceptions import GenericError, PermissionDeniedError
 
@@ -188,11 +187,7 @@ class Bucket:
         return ObjectFacts(found["size"], (found["e_tag"] or "").removeprefix("W/").strip('"'))
 
     def upload(self, key: str, chunks: Iterator[bytes], media_type: str) -> None:
-        """Write an object in parts. It appears when `chunks` has ended, and does not if that raises.
-
-        Raises:
-            BucketError: it could not be written.
-        """
+        """Write an object in parts. It appears when `chunks` has ended, and does not if that raises."""
         from obstore import put
 
         with self._explained("written", key):
@@ -207,12 +202,7 @@ class Bucket:
             )
 
     def put_new(self, key: str, content: bytes, media_type: str, *, replace: bool = False) -> None:
-        """Write a small object, unless there is one of this name.
-
-        Raises:
-            ObjectExistsError: there is, and `replace` is False.
-            BucketError: it could not be written.
-        """
+        """Write a small object, unless there is one of this name and it is not to be replaced."""
         from obstore import put
 
         with self._explained("written", key):
@@ -226,24 +216,14 @@ class Bucket:
             )
 
     def copy_new(self, source: str, key: str) -> None:
-        """Copy an object within the bucket, unless there is one of this name.
-
-        Raises:
-            ObjectExistsError: there is.
-            BucketError: it could not be copied.
-        """
+        """Copy an object within the bucket, unless there is one of this name."""
         from obstore import copy
 
         with self._explained("written", key):
             copy(self._store, source, key, overwrite=False)
 
     def read(self, key: str) -> Iterator[bytes]:
-        """Yield the content of an object.
-
-        Raises:
-            ObjectMissingError: there is none.
-            BucketError: it can't be read.
-        """
+        """Yield the content of an object."""
         from obstore import get
 
         with self._explained("read", key):
@@ -251,11 +231,7 @@ class Bucket:
                 yield bytes(chunk)
 
     def names(self, folder: str, beginning: str, *, nested: bool = False) -> Iterator[str]:
-        """Yield the names of the objects in a folder that begin so; with `nested` also in folders below it.
-
-        Raises:
-            BucketError: they can't be listed.
-        """
+        """Yield the names of the objects in a folder that begin so; if `nested`, also in folders below it."""
         from obstore import list as list_objects
 
         prefix = f"{folder}/" if folder else ""
@@ -273,22 +249,14 @@ class Bucket:
                         yield name
 
     def sign(self, key: str, expires: timedelta) -> str:
-        """Return a URL that everyone can fetch the object by, until it expires.
-
-        Raises:
-            BucketError: the credentials can't sign.
-        """
+        """Return a URL that everyone can fetch the object by, until it expires."""
         from obstore import sign
 
         with self._explained("signed", key):
             return sign(self._store, "GET", key, expires)
 
     def delete(self, key: str) -> None:
-        """Delete an object; one that is not there is no error.
-
-        Raises:
-            BucketError: it could not be deleted.
-        """
+        """Delete an object; one that is not there is no error."""
         from obstore import delete
 
         try:

@@ -167,11 +167,7 @@ class SharedInputs:
         return signed
 
     async def sign_object(self, place: Location) -> str:
-        """Return a signed URL of an object.
-
-        Raises:
-            InputError: the credentials can't sign.
-        """
+        """Return a signed URL of an object."""
         storage = self._require_storage(place)
         with _asking():
             return await run_sync(self._bucket(place).sign, place.key, storage.expires)
@@ -351,11 +347,7 @@ class SharedInputs:
 
 
 def _opened(place: Location) -> BufferedReader:
-    """Open a file to be shared.
-
-    Raises:
-        InputError: it is not there, not a file, empty, or can't be read.
-    """
+    """Open a file to be shared."""
     with _reading(place):
         descriptor = os.open(place.key, _READ)
         try:

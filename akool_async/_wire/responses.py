@@ -194,11 +194,7 @@ def holds_id(whole: Mapping[str, Any]) -> bool:
 
 
 def read_token(envelope: Envelope) -> Secret:
-    """Return the bearer token of a getToken answer; it is at the top level.
-
-    Raises:
-        ProtocolError: there is none.
-    """
+    """Return the bearer token of a getToken answer; it is at the top level."""
     # Documented at the top; elsewhere the vendor puts everything into `data`.
     for place in (envelope.raw, as_mapping(envelope.data)):
         token = place.get("token")
@@ -251,20 +247,12 @@ def _models(items: list[Any], model: type[T], needed: str) -> Iterator[T]:
 
 
 def read_languages(envelope: Envelope) -> tuple[Language, ...]:
-    """Read the list of languages; one version of the API sends it bare.
-
-    Raises:
-        ProtocolError: there is no list.
-    """
+    """Read the list of languages; one version of the API sends it bare."""
     return tuple(_models(_list_of(envelope, "lang_list"), Language, "lang_code"))
 
 
 def read_voices(envelope: Envelope) -> VoicePage:
-    """Read one page of voices.
-
-    Raises:
-        ProtocolError: there is no list.
-    """
+    """Read one page of voices."""
     items = _list_of(envelope, "result")
     voices = tuple(_models(items, Voice, "voice_id"))
     count = read_int(as_mapping(envelope.data).get("count"))
@@ -272,11 +260,7 @@ def read_voices(envelope: Envelope) -> VoicePage:
 
 
 def read_credit(envelope: Envelope) -> float:
-    """Read the balance, in credits.
-
-    Raises:
-        ProtocolError: there is none.
-    """
+    """Read the balance, in credits."""
     credit = read_float(as_mapping(envelope.data).get("credit"))
     if credit is None:
         raise ProtocolError("The vendor answered without a balance.")

@@ -115,11 +115,7 @@ def first_present(
 
 
 def strict_base64(text: str) -> bytes:
-    """Decode base64 of which there is exactly one spelling, so that a message can't be re-spelled.
-
-    Raises:
-        UnsealError: it is not base64 in its one strict spelling.
-    """
+    """Decode base64 of which there is exactly one spelling, so that a message can't be re-spelled."""
     try:
         decoded = base64.b64decode(text, validate=True)
     except ValueError:
@@ -148,11 +144,7 @@ class SealedMessage:
 
     @classmethod
     def read(cls, body: bytes | Mapping[str, object]) -> SealedMessage:
-        """Take a body apart.
-
-        Raises:
-            UnsealError: it has another shape.
-        """
+        """Take a body apart."""
         fields = json_object(body, "malformed") if isinstance(body, bytes) else body
         signature, sealed = optional_str(fields.get("signature")), optional_str(fields.get("dataEncrypt"))
         timestamp, nonce = str_or_number(fields.get("timestamp")), str_or_number(fields.get("nonce"))
@@ -284,11 +276,7 @@ _LONGEST_TAIL = 32
 
 
 def cipher_for(key: SealingKey) -> Cipher[CBC]:
-    """Return the cipher of a pair of credentials.
-
-    Raises:
-        ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
-    """
+    """Return the cipher of a pair of credentials."""
     try:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     except ModuleNotFoundError as missing:
@@ -301,11 +289,7 @@ def cipher_for(key: SealingKey) -> Cipher[CBC]:
 
 
 def encrypt(cipher: Cipher[CBC], plain: bytes, block: int) -> bytes:
-    """Add a PKCS#7 tail for `block` and encrypt.
-
-    Raises:
-        ValueError: the block is not one of those that are known.
-    """
+    """Add a PKCS#7 tail for `block` and encrypt."""
     if block not in _PAD_BLOCKS:
         raise ValueError(f"block must be 16, 24 or 32 bytes, not {block}.")
     # Not `cryptography`'s PKCS7: CBC can't carry each multiple of 24 that it pads to, only those that are
