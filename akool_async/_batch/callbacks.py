@@ -252,4 +252,5 @@ class WebhookCoordinator:
             shared=[job_id for job_id in entry.candidate_ids if self._doubt_ids[job_id] > 1],
             # They can't be its job for certain, so they matter only where it would be paid for again.
             earlier=() if again is None else entry.earlier_ids,
+            pays_again=again is not None,
         )

@@ -1,16 +1,18 @@
 """Doubts that may be resolved: by a callback, or by an id that was read in the answer to this very POST.
 
 Neither is believed. The API is asked for the job, and the entry is given it only if the account has it and no
-other entry claims it; a job that a callback names must also have been made after the entry's intent.
+other entry claims it; a job that a callback names must also have been made after the entry's intent. Nor is one
+"no such job" believed: an entry is paid again only after several, over ten minutes.
 """
 
 from __future__ import annotations
 
 import enum
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeAlias
 
 import anyio
@@ -31,20 +33,25 @@ from akool_async._model.errors import (
 from akool_async._model.proofs import is_of_its_time
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
+from akool_async._polling.poll_state import NOT_FOUND_POLLS, NOT_FOUND_SPAN
 
 logger = logging.getLogger("akool_async")
-_MOST_CANDIDATES: Final = 8
-"""Jobs that the API is asked for because of one doubt: an honest vendor names one."""
+_MOST_FROM_CALLBACKS: Final = 8
+"""Jobs that the API is asked for because callbacks name them for one doubt: an honest vendor names one."""
 
 _TRIES: Final = 8
 """Times that the API is asked for an unknown job: right after its creation the vendor may not know it yet."""
 
 _JUST_SENT: Final = timedelta(minutes=5)
 
+_BETWEEN_ROUNDS: Final = 1.01 * NOT_FOUND_SPAN / (NOT_FOUND_POLLS - 1)
+"""Seconds before unknown jobs are asked for once more, where their entry is to be paid again."""
+
 
 class Mismatch(enum.Enum):
     """Why a job that was named for an entry in doubt is not given to it; each ends a sentence of the log."""
 
+    UNKNOWN = "the account does not know it."
     NO_SUCH_JOB = "the account has no such job."
     NOT_ASKED = "the API could not be asked."
     NAMED_TWICE = "it was named for another entry, too."
@@ -57,13 +64,13 @@ class Mismatch(enum.Enum):
     def is_proof(self) -> bool:
         """Whether the job is surely not the entry's: without that, paying again might pay twice."""
         # The clock may have been wrong when the entry was sent.
-        unsure = (Mismatch.NOT_ASKED, Mismatch.NAMED_TWICE, Mismatch.OTHER_TIME, Mismatch.EARLIER_POST)
-        return self not in unsure
+        unsure = (Mismatch.OTHER_TIME, Mismatch.EARLIER_POST)
+        return not self.may_change and self not in unsure
 
     @property
     def may_change(self) -> bool:
         """Whether the same question may be answered otherwise later in this run."""
-        return self in (Mismatch.NOT_ASKED, Mismatch.NAMED_TWICE)
+        return self in (Mismatch.UNKNOWN, Mismatch.NOT_ASKED, Mismatch.NAMED_TWICE)
 
 
 Unresolved: TypeAlias = Callable[[bool], None]
@@ -94,8 +101,9 @@ class _Doubt:
         batch_entry: the entry, once this run has come to it.
         until: how long its outcome is held back.
         unresolved: what is done when nothing has resolved it by then.
-        candidates: the jobs that may be the entry's, in the order in which they were named.
-        tried: for how many of them the API was asked.
+        pays_again: whether that is to pay for it again, if none of the candidates can be its job.
+        candidates: the jobs that may be the entry's.
+        queue: those for which the API is to be asked, in the order in which they were named.
     """
 
     key: str
@@ -104,28 +112,34 @@ class _Doubt:
     batch_entry: BatchEntry | None = None
     until: float = 0.0
     unresolved: Unresolved | None = None
-    candidates: list[_Candidate] = attrs.field(factory=list)
-    tried: int = 0
+    pays_again: bool = False
+    candidates: dict[str, _Candidate] = attrs.field(factory=dict)
+    queue: deque[_Candidate] = attrs.field(factory=deque)
     news: anyio.Event = attrs.field(factory=anyio.Event)
 
-    def add(self, candidate: _Candidate) -> None:
-        known = any(candidate.job_id == one.job_id for one in self.candidates)
-        if not known and len(self.candidates) < _MOST_CANDIDATES:
-            self.candidates.append(candidate)
-            self.news.set()
+    def add(self, candidate: _Candidate) -> bool:
+        """Add a job that is to be asked for; False if callbacks have named too many."""
+        if candidate.job_id in self.candidates:
+            return True
+        # What the answer to the POST names has no bound: paying again without asking might pay twice.
+        if candidate.from_callback:
+            named = sum(one.from_callback for one in self.candidates.values())
+            if named >= _MOST_FROM_CALLBACKS:
+                return False
+        self.candidates[candidate.job_id] = candidate
+        self.queue.append(candidate)
+        self.news.set()
+        return True
 
     async def next_candidate(self, clock: Clock) -> _Candidate | None:
         """Return the next job to ask for; None when the time is over."""
-        while self.tried == len(self.candidates):
+        while not self.queue:
             # A new event before the wait: a candidate that is added meanwhile wakes it.
             until, self.news = self.until, anyio.Event()
             heard = await wait_event(self.news, clock, max(until - clock.monotonic(), 0.0))
             if not heard and self.until == until:  # it was not held back meanwhile
                 break
-        if self.tried == len(self.candidates):
-            return None
-        self.tried += 1
-        return self.candidates[self.tried - 1]
+        return self.queue.popleft() if self.queue else None
 
 
 class DoubtResolver:
@@ -145,6 +159,7 @@ class DoubtResolver:
         self._owners: dict[str, tuple[str, str] | None] = {}
         self._refused: set[tuple[str, str, str]] = set()
         self._unproven: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+        self._unknown: dict[tuple[str, str, str], tuple[float, int]] = {}
         self._tasks = tasks
 
     def may_have_job(self, entry: Entry) -> bool:
@@ -173,6 +188,7 @@ class DoubtResolver:
         unresolved: Unresolved,
         shared: Collection[str] = (),
         earlier: Iterable[str] = (),
+        pays_again: bool = False,
     ) -> None:
         """Keep back the outcome of an entry in doubt, which has a slot.
 
@@ -183,9 +199,10 @@ class DoubtResolver:
             unresolved: what is done then, if nothing has resolved the doubt.
             shared: those of the ids that may be the job of another entry as well.
             earlier: ids in answers to POSTs before; one that is a job of no entry forbids to pay again.
+            pays_again: whether `unresolved` is to pay for the entry again.
         """
         doubt = self._doubt(*batch_entry.name, batch_entry.token)
-        doubt.batch_entry, doubt.unresolved = batch_entry, unresolved
+        doubt.batch_entry, doubt.unresolved, doubt.pays_again = batch_entry, unresolved, pays_again
         doubt.until = self._clock.monotonic() + seconds
         for job_id in candidates:
             self._add(doubt, job_id, from_callback=False)
@@ -199,7 +216,9 @@ class DoubtResolver:
         name = (doubt.key, doubt.target)
         if self._owners.setdefault(job_id, name) != name:
             self._owners[job_id] = None  # two entries claim it: it is given to neither
-        doubt.add(_Candidate(job_id, from_callback))
+        if not doubt.add(_Candidate(job_id, from_callback)):
+            # Not asked for, so that nothing proves that it is not the entry's.
+            self._unproven[doubt.key, doubt.target, doubt.token].add(job_id)
 
     def _doubt(self, key: str, target: str, token: str) -> _Doubt:
         doubt = self._doubts.get((key, target))
@@ -210,13 +229,13 @@ class DoubtResolver:
 
     async def _resolve(self, doubt: _Doubt) -> None:
         """Ask for each job that is named, until one is the entry's or the time is over."""
-        found: Snapshot | None = None
         try:
-            while found is None:
-                candidate = await doubt.next_candidate(self._clock)
-                if candidate is None:
-                    break
-                found = await self._confirmed(doubt, candidate)
+            found = await self._ask(doubt)
+            while found is None and (unknown := self._unknown_jobs(doubt)):
+                if not await self._state.take_step(partial(self._wait_for_next_round, doubt)):
+                    break  # the batch has stopped, so that nothing is paid again
+                doubt.queue.extend(unknown)
+                found = await self._ask(doubt)
             if found is None:
                 found = self._resolved_by_caller(doubt)
         except JournalError as error:
@@ -228,6 +247,26 @@ class DoubtResolver:
             self._state.track_resolved(doubt.batch_entry, found)
         elif doubt.unresolved is not None:
             doubt.unresolved(not self._unproven.get((doubt.key, doubt.target, doubt.token)))
+
+    async def _ask(self, doubt: _Doubt) -> Snapshot | None:
+        while (candidate := await doubt.next_candidate(self._clock)) is not None:
+            if (found := await self._confirmed(doubt, candidate)) is not None:
+                return found
+        return None
+
+    def _unknown_jobs(self, doubt: _Doubt) -> list[_Candidate]:
+        """Return the jobs that are asked for once more before an entry is paid again."""
+        entry = self._journal.get(doubt.key, doubt.target) if doubt.pays_again else None
+        if entry is None or entry.state is not State.IN_DOUBT or entry.token != doubt.token:
+            return []
+        name = (doubt.key, doubt.target)
+        return [one for one in doubt.candidates.values() if (*name, one.job_id) in self._unknown]
+
+    async def _wait_for_next_round(self, doubt: _Doubt) -> bool:
+        logger.info("%s is paid again only if its job stays unknown for ten minutes.", doubt.key)
+        # A callback that comes meanwhile may name another job.
+        await wait_event(doubt.news, self._clock, _BETWEEN_ROUNDS)
+        return True
 
     def _resolved_by_caller(self, doubt: _Doubt) -> Snapshot | None:
         """Return what the journal has of the job of a held entry whose doubt the caller has resolved."""
@@ -245,7 +284,9 @@ class DoubtResolver:
         job_id = candidate.job_id
         if (doubt.key, doubt.target, job_id) in self._refused:
             return None
-        seen = await self._fetch_status(doubt, job_id)
+        seen: Snapshot | Mismatch = Mismatch.OTHER_ENTRY
+        if self._journal.find_job(job_id) is None:
+            seen = await self._fetch_status(doubt, job_id)
         # The job may be that of a POST whose answer is on its way: given away, one of two paid jobs is lost.
         await self._answers()
         entry = self._journal.get(doubt.key, doubt.target)
@@ -253,6 +294,10 @@ class DoubtResolver:
         if entry is None or entry.state is not State.IN_DOUBT or entry.token != doubt.token:
             return None
         detail = ""
+        if seen is Mismatch.UNKNOWN and self._is_unknown_for_long(doubt, job_id):
+            seen = Mismatch.NO_SUCH_JOB
+        if seen is not Mismatch.UNKNOWN:
+            self._unknown.pop((doubt.key, doubt.target, job_id), None)
         if isinstance(seen, Mismatch):
             mismatch = seen
         elif (found := self._mismatch(entry, candidate, seen)) is not None:
@@ -277,6 +322,14 @@ class DoubtResolver:
         logger.warning("%s job %s for %s, but %s%s", who, job_id, entry.key, mismatch.value, detail)
         return None
 
+    def _is_unknown_for_long(self, doubt: _Doubt, job_id: str) -> bool:
+        """Count that the API does not know a job; return whether that proves that the account has none."""
+        name, now = (doubt.key, doubt.target, job_id), self._clock.monotonic()
+        since, times = self._unknown.get(name, (now, 0))
+        self._unknown[name] = (since, times + 1)
+        # One such answer may come from a server that lags behind: an ended poll asks for no less.
+        return times + 1 >= NOT_FOUND_POLLS and now - since >= NOT_FOUND_SPAN
+
     async def _fetch_status(self, doubt: _Doubt, job_id: str) -> Snapshot | Mismatch:
         """Return what the API says of a job, or why it says nothing."""
         entry = self._journal.get(doubt.key, doubt.target)
@@ -296,7 +349,7 @@ class DoubtResolver:
             retry = attrs.evolve(self._session.retry, attempts=_TRIES if waits else 1)
             wait = retry.delay(tries, self._clock.monotonic() - began)
             if wait is None:
-                return Mismatch.NO_SUCH_JOB if gone else Mismatch.NOT_ASKED
+                return Mismatch.UNKNOWN if gone else Mismatch.NOT_ASKED
             await self._clock.sleep(wait)
 
     def _mismatch(self, entry: Entry, candidate: _Candidate, seen: Snapshot) -> Mismatch | None:

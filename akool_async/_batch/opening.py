@@ -105,7 +105,9 @@ def open_batch(
             not name.
         resume_planned: without `requests`, also send what earlier runs were given and did not send; False
             leaves it in the journal until it is submitted again.
-        on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly.
+        on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly,
+            but for those of which a job may exist that was named for them; that the vendor knows no such job
+            counts after ten minutes.
         retry_failed: submit again what failed, was rejected or expired in an earlier run.
         retry_transient: times that this run submits an entry again after a failure that may pass: status 4
             without a reason in the video or the request, and codes for which the vendor says "try again

@@ -33,6 +33,7 @@ from akool_async import (
 from akool_async._client import ClientSession
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, OFTEN, QUICK, House, Open, video
+from tests.client.moments import HurriedClock
 from tests.client.raw import KNOWN, RawVendor, gzip_with_bad_checksum, http
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +44,11 @@ async def run(client: AkoolClient, requests: list[TranslationRequest], **options
     with anyio.fail_after(55):
         async with open_batch(client, requests, **options) as batch:
             return [outcome async for outcome in batch]
+
+
+def hurried(vendor: RawVendor) -> AkoolClient:
+    """Make a client that asks for unknown jobs often enough at once, before an entry is paid again."""
+    return AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN, clock=HurriedClock())
 
 
 async def doubt(home: House, journal: Journal, request: TranslationRequest, *ids: str) -> str:
@@ -93,7 +99,9 @@ async def test_a_job_that_the_account_does_not_have_resolves_nothing(
 ) -> None:
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         await doubt(home, journal, video(1), NOBODYS)
-        (outcome,) = await run(await home.client(), [video(1)], journal=journal, on_in_doubt=on_in_doubt)
+        (outcome,) = await run(
+            await home.client(clock=HurriedClock()), [video(1)], journal=journal, on_in_doubt=on_in_doubt
+        )
 
         assert len(home.sandbox.audit.jobs) == (1 if on_in_doubt == "hold" else 2)
     assert isinstance(outcome, InDoubt if on_in_doubt == "hold" else Completed)
@@ -252,7 +260,7 @@ async def test_a_second_doubt_tells_the_ids_of_the_first_too(tmp_path: Path) -> 
     with RawVendor(answer, known=lambda _: False).serve() as vendor:
         async with (
             open_journal(tmp_path / "j.sqlite3") as journal,
-            AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client,
+            hurried(vendor) as client,
         ):
             await run(client, [video(1)], journal=journal)
             (outcome,) = await run(client, [video(1)], journal=journal, on_in_doubt="resubmit")
@@ -279,7 +287,7 @@ async def test_an_earlier_answers_job_that_no_entry_has_forbids_to_pay_again(
 
     path, asked = tmp_path / "j.sqlite3", False
     with RawVendor(answer, known=lambda _: known and asked).serve() as vendor:
-        async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client:
+        async with hurried(vendor) as client:
             async with open_journal(path) as journal:
                 await run(client, [video(1)], journal=journal)
                 await run(client, [video(1)], journal=journal, on_in_doubt="resubmit")
@@ -383,7 +391,7 @@ async def test_a_refused_second_post_leaves_the_candidates_of_the_first(tmp_path
     with RawVendor(lambda _: next(answers), known=lambda _: False).serve() as vendor:
         async with (
             open_journal(tmp_path / "j.sqlite3") as journal,
-            AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, schedule=OFTEN) as client,
+            hurried(vendor) as client,
         ):
             await run(client, [video(1)], journal=journal)
             await run(client, [video(1)], journal=journal, on_in_doubt="resubmit")

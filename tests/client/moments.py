@@ -17,6 +17,7 @@ import sniffio
 import trio
 
 from akool_async import AkoolClient
+from akool_async._clock import SystemClock
 from akool_async.sandbox import FakeClock, Fault, Sandbox, api
 
 
@@ -31,6 +32,23 @@ async def until(happened: Callable[[], object], *, seconds: float = 40.0) -> Non
 def still_clock() -> FakeClock:
     """A sandbox's clock that stands still, so that no job ends before the test lets it."""
     return FakeClock(time.time())
+
+
+class HurriedClock(SystemClock):
+    """A clock on which waits of minutes are over at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._skipped = 0.0
+
+    def monotonic(self) -> float:
+        return anyio.current_time() + self._skipped
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds >= 120:
+            self._skipped += seconds
+            seconds = 0.0
+        await super().sleep(seconds)
 
 
 @contextmanager
