@@ -1,8 +1,8 @@
 """Doubts that may be resolved: by a callback, or by an id that was read in the answer to this very POST.
 
 Neither is believed. The API is asked for the job, and the entry is given it only if the account has it and no
-other entry claims it; a job that a callback names must also have been made after the entry's intent. Nor is one
-"no such job" believed: an entry is paid again only after several, over ten minutes.
+other entry claims it; a job that a callback names must also have been made after the entry's intent. One "no
+such job" is not believed either: an entry is paid again only after several, over ten minutes.
 """
 
 from __future__ import annotations

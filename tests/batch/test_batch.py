@@ -39,7 +39,7 @@ from akool_async._http.exchange import ExchangeDeadlines
 from akool_async.sandbox import Fault
 from tests.batch.test_observers import Recorder
 from tests.client.conftest import KEY, QUICK, Open, video
-from tests.client.moments import address, closed_port, held_back, still_clock, until
+from tests.client.moments import HurriedClock, address, closed_port, held_back, still_clock, until
 
 pytestmark = pytest.mark.anyio
 
@@ -291,7 +291,7 @@ async def test_ids_that_one_post_left_in_doubt_outlive_the_next(house: Open, tmp
     both = [video(1, targets=("ja", "fr"))]
     unknown = Fault(on="status", kind="vanish")
     async with house(faults=[torn, unknown, Fault(on="create", kind="reset_after", nth=(2, 3))]) as home:
-        client = await home.client()
+        client = await home.client(clock=HurriedClock())
         async with open_journal(tmp_path / "j.sqlite3") as journal:
             await run(client, both, journal=journal)
             first = [entry.doubt_ids async for entry in journal.entries()]

@@ -1,4 +1,4 @@
-"""Jobs that are named for an entry in doubt: each is asked for, often enough, before the entry is paid again."""
+"""Jobs that are named for an entry in doubt: each is asked for, often enough, before it is paid again."""
 
 from __future__ import annotations
 
