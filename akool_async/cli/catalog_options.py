@@ -37,17 +37,17 @@ class TranslationOptions:
         source: Language of the videos; without it the vendor detects it.
         lipsync: Move the mouths with the new audio.
         caption: Captions in the result: none, original, target, replace or translated.
-        voice: Voice for a language, as ja=VOICE_ID. May be given several times.
+        voice: Voice for a language, such as ja=VOICE_ID. May be given several times.
         style: Speaking style, such as calm.
         speakers: Number of speakers; 0 lets the vendor detect it.
         remove_bgm: Drop the background music.
         dynamic_duration: Let results be longer or shorter than the videos.
         webhook_url: Where the vendor calls when a job changes state.
-        keep_words: Words that stay as they are, as "Akool; Bob".
-        fixed_words: Words with the translation that they get, as "Paris=Paname; Bob=Robert".
-        pronounced_words: Words with how they are spoken, as "NASA=nassa".
-        url_is_public: The query of the URL is no secret and names the video, as in ?id=7.
-        names: What files are called, without ending, made of {stem} (the video's name), {language}, {key} and
+        keep_words: Words to keep as they are, such as "Akool; Bob".
+        fixed_words: Words with a fixed translation, such as "Paris=Paname; Bob=Robert".
+        pronounced_words: Words with their pronunciation, such as "NASA=nassa".
+        url_is_public: The query of the URL is not secret and names the video, as in ?id=7.
+        names: Name of the files, without extension, made of {stem} (the video's name), {language}, {key} and
             {fingerprint}, with folders as in {language}/{key}; default is {key}.{language} where there is a
             key, else {stem}.{language}.
         glossary: File of words with a translation or a pronunciation, or that stay as they are; for one
@@ -163,7 +163,7 @@ class CatalogOptions:
     """How a catalog is read.
 
     Attributes:
-        column: The name that a column has in the file, as url="Video link". May be given several times.
+        column: The name of a column in the file, such as url="Video link". May be given several times.
         ignore_columns: Columns to leave out; columns whose name begins with "#" are never read.
         duplicates: Whether the same work in two rows is a mistake, or the second is skipped.
         sheet: Sheet of a spreadsheet; default is the visible one that has column names.

@@ -39,7 +39,7 @@ JsonFlag: TypeAlias = Annotated[
     Parameter(
         name="--json",
         negative="",
-        help="Print JSON. Without it, what does not go to a terminal has tabs between its fields.",
+        help="Print JSON. Otherwise, output that does not go to a terminal has tabs between its fields.",
     ),
 ]
 JournalPlace: TypeAlias = Annotated[
@@ -132,12 +132,12 @@ class RunLimits:
         max_credits: What the jobs in the journal may cost together, earlier ones included.
         trial: Send this many of the cheapest jobs first, wait for their results and their price, then ask
             again for the rest, unless --yes.
-        retry_transient: How often to send again what failed for a reason that may pass, within --max-credits.
-            Each job costs credits.
+        retry_transient: How many times to submit again what failed for a reason that may pass, within
+            --max-credits. Each job costs credits.
         give_up_after: How long to wait, such as 90m or 2h. Jobs then continue at the vendor.
-        without_captions: Also save videos without burnt-in captions, where the vendor made them.
+        without_captions: Also save videos without burnt-in captions, if the vendor made them.
         as_json: Write events to stdout, one JSON object a line.
-        timestamps: Begin each line with the time, where messages do not go to a terminal.
+        timestamps: Begin each line with the time if messages do not go to a terminal.
         on_saved: Program with arguments to run for each saved result, such as an upload. AKOOL_MANIFEST names
             the manifest; the key is not in its environment. No shell reads it.
         on_saved_timeout: How long each may take.
@@ -277,7 +277,7 @@ class OutputOptions:
         journal: Journal of paid jobs; default is jobs.sqlite3 in that folder.
         inbox: Callbacks that `webhook serve` received; default is inbox.sqlite3 in that folder.
         accept_older_journal: Use a journal that is missing, a backup, or older than when it was last
-            written. Jobs that were paid since are not in it: each that is still asked for is paid again.
+            written. Jobs that it does not know are paid again if they are still asked for.
     """
 
     out: Path = attrs.field(default=_OUT, converter=output_folder)

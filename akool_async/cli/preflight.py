@@ -32,14 +32,14 @@ _MEGABYTE: Final = 2**20
 @Parameter(name="*", group="Videos")
 @attrs.frozen(kw_only=True)
 class VideoLimits:
-    """Which videos the vendor takes, for every command that looks into them.
+    """Which videos the vendor takes, for every command that inspects them.
 
     Attributes:
-        max_seconds: Longest video, in seconds; plans of the vendor differ.
+        max_seconds: Longest video, in seconds; the vendor's plans differ.
         max_megabytes: Largest file, in megabytes of 1,048,576 bytes.
         max_fps: Most frames a second; above 30 there is a warning.
         allow_silent: Also send videos without sound.
-        checks_at_once: Videos that are looked into at once.
+        checks_at_once: Videos to inspect at once.
     """
 
     max_seconds: Annotated[float, Parameter(validator=check_positive)] = _DEFAULTS.max_seconds
@@ -63,10 +63,10 @@ class VideoLimits:
 @Parameter(name="*", group="Videos")
 @attrs.frozen(kw_only=True)
 class VideoOptions(VideoLimits):
-    """Options of every command that looks into videos before they are paid for.
+    """Options of every command that inspects videos before they are paid for.
 
     Attributes:
-        check: Look into each new video, over a few HTTP ranges; what the vendor would refuse is not sent.
+        check: Inspect each new video, over a few HTTP ranges; what the vendor would refuse is not sent.
     """
 
     check: bool = True

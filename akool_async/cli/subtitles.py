@@ -120,12 +120,12 @@ class CheckOptions:
     Attributes:
         guide: Whose limits apply: netflix (Timed Text Style Guides) or bbc (Subtitle Guidelines).
         max_speed: Characters a second.
-        max_line: Characters of a line; in Chinese, Japanese and Korean others than theirs count half.
+        max_line: Characters in a line; in Chinese, Japanese and Korean, those of other scripts count half.
         max_lines: Lines of a cue.
         min_seconds: Shortest time of a cue.
         max_seconds: Longest time of a cue.
         min_gap: Shortest pause between two cues that do not follow each other at once.
-        glossary: File of words that stay or have a fixed translation, as for `run`; several times if need be.
+        glossary: File of words to keep or with a fixed translation, as for `run`. May be given several times.
     """
 
     guide: Literal["netflix", "bbc"] = "netflix"

@@ -54,7 +54,7 @@ def captions_pull(
     to: Path | None = None,
     output: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
-    """Lay out the saved subtitles for reviewers: as SRT, and both languages in a table.
+    """Write the saved subtitles for reviewers: as SRT, and both languages in a table.
 
     A reviewer corrects the SRT of the translation, or the column `translation` of the table. Files that
     already exist are left alone.
@@ -111,7 +111,8 @@ def captions_check(
     """Find what is wrong with subtitles: too fast, too long, overlapping, empty, a term that is missing.
 
     Without files it checks all saved subtitles, each as a reviewer corrected it in the files of
-    `captions pull`. Terms come from the requests and from --glossary. Exit code 1: something was found.
+    `captions pull`. Terms come from the requests and from --glossary. The exit code is 1 if something was
+    found.
 
     Parameters
     ----------

@@ -75,9 +75,9 @@ def captions_push(
 ) -> int:
     """Translate a video again with corrected subtitles. That costs credits, like the first time.
 
-    The vendor fetches the subtitles from a URL: publish the file that this command writes, and name its URL,
-    or name a bucket to share it from, by a signed URL and until the job has ended. The first result stays;
-    the new one has the key KEY.captions-2, KEY.captions-3 ..., and `report` shows both.
+    The vendor fetches the subtitles from a URL. Publish the file that this command writes, and name its URL
+    with --caption-url; or name a bucket with --share, from which it is shared until the job has ended. The
+    first result stays. The new one has the key KEY.captions-2, KEY.captions-3 ..., and `report` shows both.
 
     Parameters
     ----------

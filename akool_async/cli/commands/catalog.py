@@ -76,7 +76,7 @@ def plan(
 
     The catalog is a spreadsheet, or a file of CSV, TSV, JSON Lines or YAML, with a row for each video: url,
     languages, key and any option of a translation. Every mistake in it is reported at once, before the server
-    is asked. It takes every option of `run`, so that the same command with `run` for `plan` does it. With
+    is asked. It accepts all options of `run`: replace `plan` by `run` in the same command to do it. With
     --json it prints one object.
 
     Parameters
@@ -84,7 +84,7 @@ def plan(
     catalog
         File with the videos.
     offline
-        Do not ask the server for languages, voices and the balance, and look into no video.
+        Do not ask the server for languages, voices and the balance, and inspect no video.
     """
     rules = RetryRules(on_in_doubt=on_in_doubt, retry_failed=retry_failed, pay_again=pay_again)
     _, storage = terms.saved_command, sharing.storage  # raise for a mistake in them, as in a run
@@ -168,7 +168,8 @@ def translate(
 ) -> int:
     """Translate one video into one or several languages, and save the results.
 
-    Paid jobs are recorded in the folder's journal: run again it resumes and pays nothing twice.
+    Paid jobs are recorded in the folder's journal. Run the same command again to resume; nothing is paid
+    twice.
 
     Parameters
     ----------
@@ -213,7 +214,8 @@ def lipsync(
 ) -> int:
     """Make the mouths in a video follow an audio file, and save the result.
 
-    Paid jobs are recorded in the folder's journal: run again it resumes and pays nothing twice.
+    Paid jobs are recorded in the folder's journal. Run the same command again to resume; nothing is paid
+    twice.
 
     Parameters
     ----------

@@ -270,8 +270,8 @@ def doctor(
 ) -> int:
     """Check what a run needs: credentials, host, clock, folder, journal, versions.
 
-    Nothing is spent, and nothing is changed. The exit code is 0 if nothing is bad, 3 if
-    the credentials or the account are, else 1.
+    Nothing is spent, and nothing is changed. The exit code is 0 if nothing is bad, 3 if the credentials or
+    the account are, and otherwise 1.
     """
 
     async def collect() -> list[Finding]:

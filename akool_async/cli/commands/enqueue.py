@@ -48,10 +48,10 @@ def enqueue(
     options: TranslationOptions = DEFAULT_TRANSLATION,
     wanted: CatalogOptions = DEFAULT_CATALOG,
 ) -> int:
-    """Hand a catalog to the workers of a ledger. They submit it, and it is paid: --max-credits bounds that.
+    """Hand a catalog to the workers of a ledger, which submit and pay for it, within --max-credits.
 
-    Either all of it is entered, or nothing. Enqueued twice, a video is paid once. Without a catalog, what is
-    left in the ledger is queued again.
+    Either all of it is entered, or nothing. A video that is enqueued twice is paid once. Without a catalog,
+    what is left in the ledger is queued again.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def voices(
 
 
 def credit(*, as_json: JsonFlag = False, connection: ConnectionOptions = DEFAULT_CONNECTION) -> int:
-    """Print the account's balance, in credits; to a program that reads this, the number alone."""
+    """Print the account's balance in credits; in a pipe, only the number."""
     balance = connection.ask(AkoolClient.credit)
     if as_json:
         write_json({"credit": balance})

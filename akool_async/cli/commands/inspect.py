@@ -47,15 +47,15 @@ def inspect(
     as_json: JsonFlag = False,
     limits: VideoLimits = DEFAULT_LIMITS,
 ) -> int:
-    """Look into videos and say what the vendor would refuse; this costs nothing and needs no account.
+    """Inspect videos and say what the vendor would refuse; this costs nothing and needs no account.
 
-    A remote video is read in a few ranges with GET, at most 8 MiB of it. Exit code 1: one of them would be
-    refused, or could not be looked into.
+    A remote video is read in a few ranges with GET, at most 8 MiB of it. The exit code is 1 if a video would
+    be refused, or could not be inspected.
 
     Parameters
     ----------
     videos
-        URLs, paths of this machine, or objects such as s3://bucket/talk.mp4.
+        URLs, files on this machine, or objects such as s3://bucket/talk.mp4.
     allow_private
         Also read from addresses of this machine and of private networks, which the vendor can't reach.
     """

@@ -69,7 +69,7 @@ def resume(
 
     Jobs at the vendor are waited for and saved; what is not sent yet is sent. Doubts are left as they are,
     and so are entries whose signed URL only the catalog has, or whose work is paid under another key. Rows
-    that no run has reached are in the catalog alone: they are counted, and left to `run`.
+    that no run has reached are only in the catalog: they are counted, and left to `run`.
     """
     output = with_results(output.at(place))
     found, elsewhere = anyio.run(read_entries, output, _UNFINISHED)
@@ -142,11 +142,11 @@ def collect(
     within
         Only results that expire within this time, such as 2d or 12h.
     without_captions
-        Also save videos without burnt-in captions, where the vendor made them.
+        Also save videos without burnt-in captions, if the vendor made them.
     as_json
         Write events to stdout, one JSON object a line.
     timestamps
-        Begin each line with the time, where messages do not go to a terminal.
+        Begin each line with the time if messages do not go to a terminal.
     on_saved
         Program with arguments to run for each saved result, which finds the manifest in AKOOL_MANIFEST.
     on_saved_timeout

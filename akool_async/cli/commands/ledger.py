@@ -122,7 +122,7 @@ def list_entries(
 
 
 def export(*, ledger: LedgerUrl, account: Account = "default") -> int:
-    """Print each entry of a ledger as a line of JSON, without what signs its URLs."""
+    """Print each entry of a ledger as a line of JSON, without the signatures of its URLs."""
 
     async def read(opened: Ledger) -> list[str]:
         return [line async for line in opened.export()]
@@ -134,7 +134,9 @@ def export(*, ledger: LedgerUrl, account: Account = "default") -> int:
 def verify_results(
     *, ledger: LedgerUrl, account: Account = "default", out: Path = Path("results"), as_json: JsonFlag = False
 ) -> int:
-    """Compare the saved files in a folder with what the ledger calls saved. Exit code 1: a file is missing.
+    """Compare the saved files in a folder with what the ledger calls saved.
+
+    The exit code is 1 if a file is missing.
 
     Parameters
     ----------
@@ -216,7 +218,7 @@ def resolve(
     as_json: JsonFlag = False,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
 ) -> int:
-    """Show what is in doubt in a ledger, or say what became of it; workers then resume it.
+    """Show what is in doubt in a ledger, or say what became of it; workers then continue.
 
     Parameters
     ----------
@@ -230,8 +232,8 @@ def resolve(
         No job was made: the entry may be submitted, and paid, once more. The vendor is asked for the jobs
         that the answer named.
     yes
-        Accept a job that was made at another time than the call was sent, or into another language; or call
-        not made what the answer named, though the vendor has it.
+        Accept a job that was made at another time than the call was sent, or into another language; or
+        --not-made although the vendor has a job that the answer named.
     """
     if key is None:
         left = with_ledger(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]

@@ -102,7 +102,7 @@ class EntryOptions:
         in_doubt: Paid calls whose answer is unknown: what `resolve` explains.
         expiring: Results that are not saved and expire within this time, such as 2d: what `collect` saves.
         language: Only these languages, such as ja or ja,fr.
-        key: Only keys like this; * stands for any letters, ? for one.
+        key: Only keys that match this; * stands for any text, ? for one character.
     """
 
     failed: Annotated[bool, Parameter(negative="")] = False
@@ -158,8 +158,8 @@ def list_entries(
 ) -> int:
     """List the entries of a journal: state, reason, job, credits, times, files.
 
-    --failed, --in-doubt and --expiring show what any of them names; --language and --key narrow that down.
-    A terminal shows as many columns as it has room for. It only reads, also while a run is in progress.
+    --failed, --in-doubt and --expiring select what matches any of them; --language and --key narrow that
+    down. A terminal shows as many columns as it has room for. It only reads, also while a run is in progress.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def export(
 ) -> int:
     """Write the entries of a journal with all their fields: JSON Lines, or CSV.
 
-    It only reads, also while a run is in progress. No text in CSV is taken for a formula.
+    It only reads, also while a run is in progress. No cell of the CSV is a formula.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ def sandbox(
     Parameters
     ----------
     host
-        Address to listen on. Another than this machine's own needs --allow-remote.
+        Address to listen on. Any address other than this machine's own needs --allow-remote.
     port
         Port of the API; 0 picks a free one.
     cdn_port

@@ -25,8 +25,8 @@ def mcp(
 ) -> int:
     """Serve an assistant over stdin and stdout (Model Context Protocol), until it disconnects.
 
-    It can look up languages, voices, the balance and jobs, and plan. Only with --max-credits it can also
-    translate; where the assistant's program can ask a person, a person is asked before each payment.
+    It can look up languages, voices, the balance and jobs, and plan. With --max-credits it can also
+    translate. If the assistant's program can ask a person, the person is asked before each payment.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ def report(
     """Write pages that show a journal: videos beside their originals, transcripts, costs, failures, doubts.
 
     The pages need no network and no server, and hold no signatures of URLs. They link to the saved files: to
-    hand them on, hand on the folder of the results. It only reads, also while a run is in progress.
+    share them, share the folder of the results. It only reads, also while a run is in progress.
 
     Parameters
     ----------

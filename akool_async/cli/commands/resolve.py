@@ -62,8 +62,8 @@ def resolve(
     Parameters
     ----------
     keys
-        The entry's key; without it all that are in doubt. Before it the journal, or the folder with the
-        results.
+        Key of the entry; default is all entries in doubt. The journal, or the folder with the results, may
+        come first.
     language
         Its language, where several are in doubt.
     job_id
@@ -72,8 +72,8 @@ def resolve(
         No job was made: the entry may be sent again, which then costs credits. The vendor is asked for the
         jobs that the answer named.
     yes
-        Accept a job that was made at another time than the call was sent, or into another language; or call
-        not made what the answer named, though the vendor has it.
+        Accept a job that was made at another time than the call was sent, or into another language; or
+        --not-made although the vendor has a job that the answer named.
     """
     if job_id is not None and not_made:
         raise InvalidRequestError("Name either --job-id or --not-made, not both.")

@@ -10,7 +10,7 @@ from akool_async.cli.exit_codes import ExitCode
 
 
 def completion(shell: Literal["bash", "zsh", "fish", "powershell"], /) -> int:
-    """Print the script by which a shell completes commands and options.
+    """Print a script that makes a shell complete commands and options.
 
     Bash reads it from `~/.local/share/bash-completion/completions/akool-async`, fish from
     `~/.config/fish/completions/akool-async.fish`, zsh from `_akool-async` in a folder of its `fpath`.

@@ -224,7 +224,8 @@ def verify_results(
     """Compare the files in a folder of results with what was saved: deleted, changed, not verified.
 
     The manifests beside the results and the journal say what was saved. Without --fix it needs no account
-    and changes nothing. Exit code 1: a file is not as it was saved, or nobody knows what was saved.
+    and changes nothing. The exit code is 1 if a file is not as it was saved, or if nothing says what was
+    saved.
 
     Parameters
     ----------
@@ -232,7 +233,7 @@ def verify_results(
         Download again what the vendor still has, without paying; a changed file is kept, and the result saved
         beside it under another name.
     quick
-        Look at existence and size only, and do not read the files.
+        Check only that the files exist and have their size, without reading them.
     as_json
         Print all files; without it only those that are not as they were saved.
     """

@@ -50,11 +50,11 @@ def webhook_serve(
 
     A run with the same --out reads the inbox: it polls jobs sooner, and resolves doubts. Callbacks that
     arrive while no run is active are kept for the next one. Needs AKOOL_CLIENT_ID, and
-    AKOOL_CLIENT_SECRET or AKOOL_API_KEY. Put an https server before it, and give that one's URL to runs
-    as --webhook-url.
+    AKOOL_CLIENT_SECRET or AKOOL_API_KEY. Put an https server in front of it, and pass that server's URL to
+    runs as --webhook-url.
 
-    With --ledger a callback settles the doubt of the POST whose token it has, whichever worker sent that.
-    The same may run on several machines.
+    With --ledger, a callback resolves the doubt of the POST whose token it has, whichever worker sent it.
+    Several machines may run the same command.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def webhook_serve(
     max_clock_skew
         How far the time in a webhook may be from the clock of this machine.
     timestamps
-        Begin each line with the time, where messages do not go to a terminal.
+        Begin each line with the time if messages do not go to a terminal.
     """
     stderr.stamped &= timestamps
     from akool_async.webhook import WebhookReceiver  # loads cryptography

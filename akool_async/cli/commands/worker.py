@@ -102,7 +102,7 @@ def worker(
         End when nothing is left to do, instead of waiting for more. While credits, the bound or the key
         keep it from paying for what is left, it says so and waits.
     timestamps
-        Begin each line with the time, where messages do not go to a terminal.
+        Begin each line with the time if messages do not go to a terminal.
     """
     stderr.stamped &= timestamps
     connection = connection.with_key()
@@ -170,8 +170,8 @@ _COLUMNS: Final = {
 def workers(*, ledger: LedgerUrl, account: Account = "default", as_json: JsonFlag = False) -> int:
     """Show the workers of a ledger: who is alive, and how many entries each works on.
 
-    "running", "stopped" by a signal, "ended" without one, as when it is killed, or "silent" for 20 s. Exit
-    code 1: none is running, so a health check can ask.
+    "running", "stopped" by a signal, "ended" without one, as when it is killed, or "silent" for 20 s. The
+    exit code is 1 if none is running, for health checks.
     """
     now = datetime.now(UTC)
     rows = [
