@@ -118,9 +118,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def types(session: nox.Session) -> None:
-    """mypy over everything, pyright over the public names."""
+    """mypy over everything, pyright over the public names, both over programs of users."""
     install(session, "types")
     session.run("mypy")
+    # With none of the suite's plugins, and without the source tree on the path.
+    alone = ("-c", os.devnull, "--noconftest", "--import-mode=importlib", "-W", "ignore")
+    session.run("pytest", *alone, "tests/test_typed.py")
     session.chdir(session.create_tmp())  # so that the installed package is judged, as users see it
     session.run("pyright", "--verifytypes", "akool_async", "--ignoreexternal")
 

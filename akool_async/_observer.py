@@ -297,7 +297,7 @@ class OutcomeEvent(_EntryEvent):
         return cls(
             key=outcome.key,
             target=outcome.target,
-            job_id="" if outcome.job is None else outcome.job.id,
+            job_id=outcome.job_id,
             outcome=type(outcome).__name__,
             reason=outcome.reason,
             credits=outcome.credits,

@@ -243,8 +243,8 @@ class Batch(LongLived):
             return
         # What is paid, or may be, is named where no journal will tell it again.
         for outcome in self._state.outcomes.untaken:
-            if outcome.job is not None:
-                logger.warning("Job %s has ended and is billed; its outcome was not taken.", outcome.job.id)
+            if outcome.job_id:
+                logger.warning("Job %s has ended and is billed; its outcome was not taken.", outcome.job_id)
             elif isinstance(outcome, InDoubt):
                 logger.warning("Entry %s is in doubt; its outcome was not taken.", outcome.key)
         for key in self._callbacks.waiting_keys:

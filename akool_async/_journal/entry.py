@@ -6,10 +6,10 @@ Reading fails with `DecodeError` alone, whatever the file contains.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from os import PathLike
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
@@ -158,7 +158,7 @@ class UpdateFields(TypedDict, total=False):
     created_at: datetime | None
     submitted_at: datetime | None
     ended_at: datetime | None
-    files: Iterable[str | os.PathLike[str]] | None
+    files: Iterable[str | PathLike[str]] | None
     snapshot: Snapshot | None
     doubt_ids: tuple[str, ...] | None
     candidate_ids: tuple[str, ...] | None
@@ -170,8 +170,9 @@ def _check_aware(_: object, attribute: attrs.Attribute[datetime | None], value: 
         raise InvalidRequestError(f"{attribute.name} must be an aware datetime, not {safe_repr(value)}.")
 
 
-def _as_texts(values: Iterable[str | os.PathLike[str]] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(str(value) for value in values)
+def _as_texts(values: str | PathLike[str] | Iterable[str | PathLike[str]] | None) -> tuple[str, ...] | None:
+    texts = (values,) if isinstance(values, str | PathLike) else values
+    return None if texts is None else tuple(map(str, texts))
 
 
 @attrs.frozen(kw_only=True)

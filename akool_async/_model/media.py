@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from akool_async._model.errors import CallerError
-from akool_async._model.validators import positive, seconds_field, whole_number
+from akool_async._model.validators import as_text_set, positive, seconds_field, whole_number
 
 READ_LIMIT: Final = 8 * 2**20
 """Bytes of a remote video that are read at most. The index of an hour of video takes about 2 MiB."""
@@ -169,7 +169,7 @@ class Limits:
     warn_fps: float = attrs.field(default=30.0, validator=positive)
     max_fps: float = attrs.field(default=59.0, validator=positive)
     needs_audio: bool = True
-    advised_codecs: frozenset[str] = attrs.field(default=frozenset({"h264"}), converter=frozenset)
+    advised_codecs: frozenset[str] = attrs.field(default=frozenset({"h264"}), converter=as_text_set)
     allow_private: bool | None = None
     read_limit: int = attrs.field(default=READ_LIMIT, validator=whole_number)
     timeout: float = seconds_field(30.0)

@@ -93,6 +93,11 @@ class _Outcome:
     credits: float | None = None
     resumed: bool = False
 
+    @property
+    def job_id(self) -> str:
+        """The id of `job`; "" if none is known."""
+        return "" if self.job is None else self.job.id
+
 
 class OutcomeFields(TypedDict):
     """The fields of every outcome, as keyword arguments; `_Outcome` describes them."""

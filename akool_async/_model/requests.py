@@ -9,7 +9,8 @@ import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final, NoReturn, TypeAlias
+from pathlib import PurePath
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
@@ -55,6 +56,10 @@ class CaptionType(enum.IntEnum):
     TRANSLATED = 4
 
 
+CaptionName: TypeAlias = Literal["none", "original", "target", "replace", "translated"]
+CaptionNumber: TypeAlias = Literal[0, 1, 2, 3, 4]
+
+
 def is_http_url(value: object) -> bool:
     """Whether a value is an absolute http or https URL that a request can carry."""
     if not isinstance(value, str) or len(value) > _LONGEST_URL or " " in value or not value.isprintable():
@@ -68,10 +73,16 @@ def is_http_url(value: object) -> bool:
         return False
 
 
-def _as_input(value: object) -> object:
+# Type checkers and IDEs take the type of an argument from its converter, and only where the field itself
+# calls `attrs.field`. A value of another type is returned as it is, for the validator.
+def _as_input(value: str | PurePath) -> Any:
     # Nearly every input is a public URL, which stays as it is.
-    public = value is None or (isinstance(value, str) and value.startswith(("https://", "http://")))
+    public = isinstance(value, str) and value.startswith(("https://", "http://"))
     return value if public else input_url(value)
+
+
+def _as_optional_input(value: str | PurePath | None) -> Any:
+    return None if value is None else _as_input(value)
 
 
 def _is_input_url(value: object) -> bool:
@@ -92,7 +103,7 @@ def _show_url(value: object) -> str:
     return f"{shown}. A blank within a URL is written as %20" if " " in value.strip() else shown
 
 
-def _as_targets(value: object) -> tuple[str, ...]:
+def _as_targets(value: str | Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, str):
         return _checked_targets(tuple(value.split(",")))
     if not isinstance(value, Iterable) or isinstance(value, Mapping | bytes):
@@ -129,7 +140,7 @@ def _checked_targets(given: tuple[str, ...]) -> tuple[str, ...]:
     return targets
 
 
-def _as_caption_type(value: object) -> CaptionType:
+def _as_caption_type(value: CaptionType | CaptionName | CaptionNumber) -> CaptionType:
     if isinstance(value, CaptionType):
         return value
     try:
@@ -153,7 +164,7 @@ def _is_word(value: object) -> bool:
     return _is_text(value) and bool(str(value).strip())
 
 
-def _as_words(value: object) -> tuple[str, ...]:
+def _as_words(value: Iterable[str]) -> tuple[str, ...]:
     if value == ():  # nearly always
         return ()
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
@@ -241,15 +252,11 @@ _is_key: Final = _must_be(
 )
 
 
-def _url_field(**options: Any) -> Any:
-    return attrs.field(validator=optional(_is_url), repr=url_repr, metadata={"url": "other"}, **options)
+def _optional_url_field() -> Any:
+    return attrs.field(default=None, validator=optional(_is_url), repr=url_repr, metadata={"url": "other"})
 
 
-def _input_field(**options: Any) -> Any:
-    check = optional(_is_input) if "default" in options else _is_input
-    return attrs.field(
-        converter=_as_input, validator=check, repr=url_repr, metadata={"url": "input"}, **options
-    )
+_INPUT: Final = {"url": "input"}
 
 
 def _key_field() -> Any:
@@ -288,15 +295,21 @@ class TranslationRequest:
     Source: the vendor's page on POST /api/open/v3/content/video/createbytranslate.
     """
 
-    url: str = _input_field()
+    url: str = attrs.field(converter=_as_input, validator=_is_input, repr=url_repr, metadata=_INPUT)
     targets: tuple[str, ...] = attrs.field(converter=_as_targets)
     source_language: str = attrs.field(default=AUTO_DETECT, validator=_is_language)
     lipsync: bool = attrs.field(default=False, validator=_is_bool)
-    webhook_url: str | None = _url_field(default=None)
+    webhook_url: str | None = _optional_url_field()
     speaker_num: int = attrs.field(default=0, validator=_is_number_of_speakers)
     remove_bgm: bool = attrs.field(default=False, validator=_is_bool)
     caption_type: CaptionType = attrs.field(default=CaptionType.NONE, converter=_as_caption_type)
-    caption_url: str | None = _input_field(default=None)
+    caption_url: str | None = attrs.field(
+        default=None,
+        converter=_as_optional_input,
+        validator=optional(_is_input),
+        repr=url_repr,
+        metadata=_INPUT,
+    )
     voices_map: Mapping[str, str] = _text_map("voices_map", empty_values=True)
     no_translate_words: tuple[str, ...] = attrs.field(default=(), converter=_as_words)
     style: str | None = attrs.field(default=None, validator=optional(_is_style))
@@ -333,9 +346,9 @@ class LipSyncRequest:
     Source: the vendor's page on POST /api/open/v3/content/video/lipsync.
     """
 
-    video_url: str = _input_field()
-    audio_url: str = _input_field()
-    webhook_url: str | None = _url_field(default=None)
+    video_url: str = attrs.field(converter=_as_input, validator=_is_input, repr=url_repr, metadata=_INPUT)
+    audio_url: str = attrs.field(converter=_as_input, validator=_is_input, repr=url_repr, metadata=_INPUT)
+    webhook_url: str | None = _optional_url_field()
     key: str | None = _key_field()
     url_is_public: bool = attrs.field(default=False, validator=_is_bool)
 

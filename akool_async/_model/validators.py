@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
@@ -114,6 +114,16 @@ file_path: Final = Constraint(
     "text or a path, without NUL characters",
     lambda value: (isinstance(value, str) or hasattr(value, "__fspath__")) and "\0" not in str(value),
 )
+
+
+def as_texts(texts: str | Iterable[str]) -> tuple[str, ...]:
+    """Return texts in their order; one alone is one of them, not its letters."""
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def as_text_set(texts: str | Iterable[str]) -> frozenset[str]:
+    """Return texts without an order, likewise."""
+    return frozenset(as_texts(texts))
 
 
 def seconds_field(default: float) -> float:

@@ -56,6 +56,10 @@ def bucket_location(url: str, what: str) -> Location:
     return attrs.evolve(found, key=prefix)
 
 
+def _as_path(path: str | os.PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
 def _is_bucket(_: object, __: attrs.Attribute[str | None], value: str | None) -> None:
     if value is not None:
         bucket_location(value, "share")
@@ -95,7 +99,7 @@ class Storage:
         ),
     )
     keep: bool = attrs.field(default=False, validator=boolean)
-    spool: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+    spool: Path | None = attrs.field(default=None, converter=_as_path)
     spool_bytes: int = attrs.field(default=16 * 2**30, validator=whole_number)
     options: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 

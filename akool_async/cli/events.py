@@ -42,7 +42,7 @@ class Events:
             key=outcome.key,
             target=outcome.target,
             outcome=outcome_label(outcome),
-            job_id=None if outcome.job is None else outcome.job.id,
+            job_id=outcome.job_id or None,
             reason=outcome.reason,
             code=outcome.code if isinstance(outcome, Rejected) else None,
             credits=outcome.credits,

@@ -201,7 +201,7 @@ class SavedCommands:
 
     @staticmethod
     def _name(outcome: Completed) -> tuple[str, str, str]:
-        return outcome.key, outcome.target, "" if outcome.job is None else outcome.job.id
+        return outcome.key, outcome.target, outcome.job_id
 
     def _read(self) -> set[tuple[str, str, str]]:
         """Return what ended well; a line that was torn by a crash counts for nothing."""

@@ -10,7 +10,7 @@ import random
 import re
 import sys
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from akool_async.sandbox.fault_kinds import API_ENDPOINTS, SUITED, TRAITS, Fault
 from akool_async.sandbox.jobs import COMPLETED, SandboxJob
 
 
-def _as_numbers(value: object) -> tuple[int, ...] | range | None:
+def _as_numbers(value: int | Sequence[int] | None) -> tuple[int, ...] | range | None:
     if value is None or isinstance(value, range):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -78,9 +78,10 @@ class Fault:
     body: str | None = None
     keep: float = attrs.field(default=0.5, validator=fraction)
     location: str | None = None
-    code: int = attrs.field()
+    # Not with decorators, by which pyright does not see that there is a default.
+    code: int = attrs.field(default=attrs.Factory(lambda self: TRAITS[self.kind].code, takes_self=True))
     size: int | None = attrs.field(default=None, validator=whole_number.or_none)
-    value: Any = attrs.field(default=attrs.NOTHING)
+    value: Any = attrs.field(default=attrs.Factory(lambda self: TRAITS[self.kind].value, takes_self=True))
 
     @classmethod
     def parse(cls, text: str) -> Fault:
@@ -110,14 +111,6 @@ class Fault:
             except (KeyError, ValueError) as error:
                 raise ValueError(f"{text!r} has a wrong value for {name}") from error
         return cls(on=on, kind=kind, **options)
-
-    @code.default
-    def _default_code(self) -> int:
-        return TRAITS[self.kind].code
-
-    @value.default
-    def _default_value(self) -> object:
-        return TRAITS[self.kind].value
 
     def __attrs_post_init__(self) -> None:
         """Reject a kind that does not suit `on`, a value that does not suit the kind, a language left out."""
@@ -193,22 +186,31 @@ class FaultPlan:
     """The active faults, in the order in which they were added; safe to change from any thread.
 
     Args:
-        faults: The first ones.
+        faults: The first ones, each a `Fault` or a text for `Fault.parse`; one alone may be given as it is.
         seed: Seeds the draws of faults with a probability.
     """
 
-    def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
+    def __init__(self, faults: Fault | str | Iterable[Fault | str] = (), *, seed: int = 0) -> None:
         """Activate the first faults."""
         self._lock = threading.Lock()
         self._draw = random.Random(f"{seed}:faults")  # noqa: S311 - repeatable
         self._entries: tuple[_Entry, ...] = ()
         self._hits: list[Fault] = []
-        self.add(*faults)
+        self.add(*((faults,) if isinstance(faults, Fault | str) else faults))
 
-    def add(self, *faults: Fault) -> None:
-        """Activate faults from the next request on."""
+    def add(self, *faults: Fault | str) -> None:
+        """Activate faults from the next request on.
+
+        Args:
+            faults: Each a `Fault`, or a text for `Fault.parse` such as "create:reset:nth=2".
+
+        Raises:
+            ValueError: A text names no fault; none is added.
+            TypeError: A fault is neither.
+        """
+        entries = tuple(_Entry(_as_fault(fault)) for fault in faults)
         with self._lock:
-            self._entries += tuple(_Entry(fault) for fault in faults)
+            self._entries += entries
 
     def remove(self, fault: Fault) -> None:
         """Remove one fault, if it is there."""
@@ -261,6 +263,14 @@ class FaultPlan:
         if once_per_job and target.job in entry.jobs_hit:
             return False
         return fault.probability >= 1 or self._draw.random() < fault.probability
+
+
+def _as_fault(fault: Fault | str) -> Fault:
+    if isinstance(fault, str):
+        return Fault.parse(fault)
+    if not isinstance(fault, Fault):
+        raise TypeError(f"A fault is a Fault or a text such as 'create:reset', not {fault!r}")
+    return fault
 
 
 def _concerns(fault: Fault, target: FaultTarget) -> bool:

@@ -96,7 +96,8 @@ class Sandbox:
         voices: The voices offered; some for each language by default.
         webhook_attempts: How often one webhook is sent at most.
         webhook_wait: Sandbox seconds before it is sent again; twice as long each time.
-        faults: What goes wrong from the start on.
+        faults: What goes wrong from the start on, each a `Fault` or a text for `Fault.parse`; one alone may
+            be given as it is.
         control: Whether GET /_sandbox/audit and POST and DELETE /_sandbox/faults are answered on the
             CDN's origin, for tests with the sandbox in another process; never together with `allow_remote`.
         allow_remote: Names or addresses by which other machines reach this one, the first of which is used in
@@ -135,7 +136,7 @@ class Sandbox:
         voices: Sequence[SandboxVoice] | None = None,
         webhook_attempts: int = 6,
         webhook_wait: float = 2.0,
-        faults: Iterable[Fault] = (),
+        faults: Fault | str | Iterable[Fault | str] = (),
         control: bool = False,
         allow_remote: Sequence[str] = (),
         clock: SandboxClock | None = None,

@@ -13,6 +13,8 @@ from typing import Final, Literal, Protocol, TypeAlias, get_args
 import attrs
 
 from akool_async._model.validators import (
+    as_text_set,
+    as_texts,
     not_negative,
     one_of,
     portion,
@@ -47,7 +49,7 @@ class MediaLimits:
     max_seconds: float = attrs.field(default=60.0, validator=positive)
     max_bytes: int = attrs.field(default=300 * 2**20, validator=whole_number)
     max_fps: float = attrs.field(default=30.0, validator=positive)
-    codecs: frozenset[str] = attrs.field(default=_CODECS, converter=frozenset)
+    codecs: frozenset[str] = attrs.field(default=_CODECS, converter=as_text_set)
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +80,7 @@ class SandboxSettings:
     webhook_attempts: int = attrs.field(default=6, validator=whole_number)
     webhook_wait: float = attrs.field(default=2.0, validator=not_negative)
     control: bool = False
-    allow_remote: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    allow_remote: tuple[str, ...] = attrs.field(default=(), converter=as_texts)
 
     @client_secret.default
     def _secret_of_key(self) -> str:

@@ -99,7 +99,7 @@ def akool_sandbox(
     for one job, or gave its key away, fails.
     """
     from akool_async import _clock
-    from akool_async.sandbox import Fault, Sandbox
+    from akool_async.sandbox import Sandbox
 
     options: dict[str, Any] = {
         "api_key": secrets.token_hex(12),
@@ -110,10 +110,9 @@ def akool_sandbox(
         if marker.args:
             pytest.fail("The marker akool takes options by name, such as akool(credits=3).", pytrace=False)
         options |= marker.kwargs
-    pays_twice, faults = options.pop("pays_twice", False), options.pop("faults", ())
+    pays_twice = options.pop("pays_twice", False)
     try:
-        parsed = [Fault.parse(fault) if isinstance(fault, str) else fault for fault in faults]
-        sandbox = Sandbox(faults=parsed, **options)
+        sandbox = Sandbox(**options)
     except (TypeError, ValueError) as error:
         pytest.fail(f"The marker akool has a wrong option: {error}", pytrace=False)
     for name in ("AKOOL_CLIENT_ID", "AKOOL_CLIENT_SECRET"):

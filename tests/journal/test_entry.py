@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from akool_async._journal.entry import (
     DecodeError,
+    EntryUpdate,
     dump_datetime,
     dump_float,
     dump_int,
@@ -31,6 +33,7 @@ from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.redact import redacted_url
 from akool_async._model.requests import STYLES, CaptionType, LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import AudioSplits, Snapshot, Status
+from akool_async._model.states import State
 
 NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=8)
 PRINTABLE = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20)
@@ -201,6 +204,12 @@ def test_a_snapshot_keeps_no_query_and_nothing_raw() -> None:
 @given(st.lists(st.text(st.characters()), max_size=4))
 def test_texts_come_back_whatever_they_hold(texts: list[str]) -> None:
     assert load_texts(dump_texts(tuple(texts))) == tuple(texts)
+
+
+def test_a_step_takes_one_text_as_it_is() -> None:
+    step = EntryUpdate(key="talk", state=State.IN_DOUBT, doubt_ids="66a0", files=Path("talk.mp4"))
+
+    assert (step.doubt_ids, step.files) == (("66a0",), ("talk.mp4",))
 
 
 def test_a_text_is_cut_at_queries_and_can_be_encoded() -> None:

@@ -67,6 +67,10 @@ def test_limits_are_settings() -> None:
     assert Limits(warn_fps=50, max_seconds=600).warnings(long) == ()
 
 
+def test_one_codec_may_be_named_alone() -> None:
+    assert Limits(advised_codecs=GOOD.video_codec).warnings(GOOD) == ()
+
+
 def test_a_lip_sync_is_warned_of_more_than_25_frames_a_second() -> None:
     assert "25" in Limits().warnings(GOOD, follows_audio=True)[0]
     assert Limits().warnings(attrs.evolve(GOOD, fps=25.0), follows_audio=True) == ()

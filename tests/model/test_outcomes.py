@@ -48,6 +48,7 @@ def test_an_outcome_says_whose_it_is_and_can_be_pickled(kind: Any) -> None:
 
     assert (outcome.key, outcome.target, outcome.reason) == ("mine", "ja", "so")
     assert (outcome.request, outcome.job) == (REQUEST, Job(id="j"))
+    assert (outcome.job_id, attrs.evolve(outcome, job=None).job_id) == ("j", "")
     assert pickle.loads(pickle.dumps(outcome)) == outcome
     assert "canary" not in repr(outcome)
 

@@ -53,6 +53,12 @@ def test_serving_others_needs_a_key_that_not_everybody_knows() -> None:
         Sandbox(media=False, allow_remote=["sandbox.test"])
 
 
+def test_one_name_for_others_may_be_alone() -> None:
+    settings = SandboxSettings(api_key="k" * 20, allow_remote="sandbox.test")
+
+    assert settings.allow_remote == ("sandbox.test",)
+
+
 async def test_serving_others_is_told_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
     async with open_to_others() as (_, http):
         assert (await http.get(CREDIT)).json()["code"] == 1000

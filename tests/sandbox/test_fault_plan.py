@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from akool_async.sandbox import Fault, FaultKind, FaultPlan, api, cdn, fault_effects, webhooks
+from akool_async.sandbox import Fault, FaultKind, FaultPlan, Sandbox, api, cdn, fault_effects, webhooks
 from akool_async.sandbox.fault_kinds import TRAITS
 from akool_async.sandbox.faults import FaultTarget
 
@@ -208,6 +208,29 @@ def test_the_usual_effect_of_a_kind_can_be_overruled() -> None:
 )
 def test_a_fault_can_be_written_as_text(text: str, fault: Fault) -> None:
     assert Fault.parse(text) == fault
+
+
+@pytest.mark.parametrize("faults", ["create:reset", ["create:reset"], Fault.parse("create:reset")])
+def test_a_plan_reads_texts_and_one_fault_may_be_alone(faults: Any) -> None:
+    added = FaultPlan()
+    added.add(*(faults if isinstance(faults, list) else [faults]))
+
+    assert list(FaultPlan(faults)) == list(added) == [Fault.parse("create:reset")]
+    assert list(Sandbox(media=False, faults=faults).faults) == [Fault.parse("create:reset")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"), [("create:rest", ValueError), (5, TypeError), (Fault, TypeError)]
+)
+def test_a_plan_refuses_what_is_no_fault_as_it_is_added(wrong: Any, error: type[Exception]) -> None:
+    plan = FaultPlan()
+
+    with pytest.raises(error):
+        plan.add("create:reset", wrong)
+    with pytest.raises(error):
+        Sandbox(media=False, faults=[wrong])
+
+    assert list(plan) == []
 
 
 def test_nth_can_have_no_end() -> None:

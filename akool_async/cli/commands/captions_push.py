@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import attrs
@@ -277,12 +277,12 @@ def _corrected_request(
         )
     # Unconfirmed: what the vendor does with `caption_url` where the result is to have no captions. Its page
     # names it beside caption_type, so captions are asked for.
-    kind: CaptionType | str = request.caption_type or CaptionType.TARGET
+    kind: Any = (request.caption_type or CaptionType.TARGET) if caption is None else caption
     return attrs.evolve(
         request,
         key=key,
         url=url or request.url,
         caption_url=caption_url,
-        caption_type=kind if caption is None else caption,
+        caption_type=kind,  # the request checks the text of an option
         webhook_url=None,
     )

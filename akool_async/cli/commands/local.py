@@ -106,7 +106,7 @@ def sandbox(
     seed
         Makes durations and failures repeatable.
     """
-    from akool_async.sandbox import Fault, Sandbox
+    from akool_async.sandbox import Sandbox
     from akool_async.sandbox.settings import DEFAULT_API_KEY
 
     if (allow_remote or not is_loopback(host)) and not (allow_remote and api_key):
@@ -121,7 +121,7 @@ def sandbox(
             client_id=client_id,
             credits=credit,
             max_jobs=max_jobs,
-            faults=map(Fault.parse, fault or ()),
+            faults=fault or (),
             media=media,
             api_version=api_version,
             allow_remote=allow_remote or (),
