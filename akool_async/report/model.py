@@ -30,13 +30,9 @@ class ReportEntry:
     Attributes:
         label: what people call its video.
         group: the same for all entries of a video.
-        key: its key in the journal.
         target: the language; "" for lip-sync.
-        state: how it is, in a word or two.
-        reason: why.
-        advice: what to do about it.
+        state: how it is, in a word or two; `reason` says why.
         code: the vendor's number for a failure.
-        job_id: the vendor's id of its job.
         credits: what its job costs, as far as known.
         cost: what it has cost so far, earlier jobs included.
         submitted_at: when it was sent, aware.
@@ -96,14 +92,11 @@ class Report:
     """A journal at one moment.
 
     Attributes:
-        title: its heading.
         now: the moment, aware.
         running: whether a run was writing the journal.
         entries: in the journal's order.
         counts: entries by state, in the order in which they are shown.
-        used: credits that were deducted.
-        locked: credits that are locked.
-        unpriced: jobs of which it is not known what they cost.
+        unpriced: jobs of which it is not known what they cost; neither `used` nor `locked` has them.
         next_steps: what to do, each with its reason and the command.
         command: what writes it again.
     """

@@ -52,9 +52,8 @@ from akool_async.cli.run_history import read_history
 from akool_async.cli.saved_files import with_results
 
 T = TypeVar("T")
-FIELDS: Final = (
-    *("key", "target", "state", "reason", "code", "job_id", "credits"),
-    *("submitted_at", "ended_at", "expires_at", "files"),
+FIELDS: Final = tuple(
+    "key target state reason code job_id credits submitted_at ended_at expires_at files".split()
 )
 """The fields of lines for programs, and the first ones of CSV."""
 
