@@ -263,14 +263,8 @@ async def make_plan(
             for target in item.request.targets:
                 found = opened.get(item.key_for(target), target) if exists else None
                 action = rules.action(found)
-                # The journal says "saved", but the folder has the last word: it is fetched again, unpaid.
                 if action is PlannedAction.SAVED and found is not None:
-                    if not found.files:  # it ended in a run without a folder for results
-                        action = PlannedAction.WAIT
-                    elif are_gone(found.files, output.out, found.name):
-                        action = PlannedAction.RESTORE
-                    elif is_unverified(found.reason):
-                        action = PlannedAction.UNVERIFIED
+                    action = _action_for_saved(found, output)
                 # Only a job that would be made needs a name here.
                 in_folders = "/" in item.names
                 if action.is_paid and (may_be_saved or in_folders or not any_name_fits):
@@ -349,6 +343,15 @@ async def make_plan(
     if checked.issues:
         raise CatalogError(checked.issues)
     return attrs.evolve(plan, checked=checked)
+
+
+def _action_for_saved(found: Entry, output: OutputOptions) -> PlannedAction:
+    """Return what a run would do with an entry that is saved by the journal; the folder has the last word."""
+    if not found.files:  # it ended in a run without a folder for results
+        return PlannedAction.WAIT
+    if are_gone(found.files, output.out, found.name):
+        return PlannedAction.RESTORE
+    return PlannedAction.UNVERIFIED if is_unverified(found.reason) else PlannedAction.SAVED
 
 
 def _shared_names(entries: Iterable[PlanEntry]) -> Iterator[str]:

@@ -307,19 +307,19 @@ async def _look(output: OutputOptions, hashes: bool) -> tuple[list[SavedResult],
     results = {_place(result): result for result in await verify(output.out, hashes=hashes)}
     folder = result_folder(output.out, None)
     for files, name, key, target, job_id in saved:
-        result = await run_sync(partial(_find_saved, folder, files, name, False))
+        result = await _find_saved(folder, files, name, hashes=False)
         known = results.get(_place(result))
         if known is None or not known.job_id:
             if hashes:  # its manifest is gone or damaged, or it was saved elsewhere
-                result = await run_sync(partial(_find_saved, folder, files, name, True))
+                result = await _find_saved(folder, files, name, hashes=True)
             results[_place(result)] = attrs.evolve(result, key=key, target=target, job_id=job_id)
     return [*results.values()], is_known, left
 
 
-def _find_saved(folder: ResultFolder, files: Sequence[str], name: str, hashes: bool) -> SavedResult:
+async def _find_saved(folder: ResultFolder, files: Sequence[str], name: str, *, hashes: bool) -> SavedResult:
     """Return what became of files that a journal has; those of which no manifest tells are damaged."""
-    result = folder.find_result(files, name=name, hashes=hashes)
-    return result if hashes or result.job_id else folder.find_result(files, name=name, hashes=True)
+    result = await run_sync(partial(folder.find_result, files, name=name, hashes=hashes))
+    return result if hashes or result.job_id else await _find_saved(folder, files, name, hashes=True)
 
 
 def _place(result: SavedResult) -> str:
@@ -337,8 +337,10 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
         folder = result_folder(output.out, None)
         for saved in journal.saved_files():
             entry = journal.get(saved.key, saved.target) if saved.files else None
-            find = partial(_find_saved, folder, saved.files, saved.name, hashes)
-            if entry and (found := await run_sync(find)).damaged:
+            if entry is None:
+                continue
+            found = await _find_saved(folder, saved.files, saved.name, hashes=hashes)
+            if found.damaged:
                 # Each was delivered before, so that none can be submitted and paid again.
                 damaged.append(entry)
                 before[entry.key, entry.target] = found
@@ -356,8 +358,8 @@ async def _restore(output: OutputOptions, connection: ConnectionOptions, hashes:
                 entry = journal.get(outcome.key, outcome.target)
                 if isinstance(outcome, Completed) and outcome.saved is not None and entry is not None:
                     # It counts as saved, too, where a file beside the video could not be had again.
-                    find = partial(_find_saved, folder, entry.files, entry.name, hashes)
-                    (lost, *_) = (await run_sync(find)).damaged or (None,)
+                    whole = await _find_saved(folder, entry.files, entry.name, hashes=hashes)
+                    (lost, *_) = whole.damaged or (None,)
                     words = f"downloaded again: {outcome.saved.video}"
                     if lost is not None:
                         words = f"not downloaded whole. The {lost.artifact}: {lost.reason or lost.state}"
