@@ -19,12 +19,14 @@ from akool_async._model.fingerprint import (
     entry_key,
     fingerprint,
     is_other_work,
+    moved_input,
     replaced_input,
+    work_by_content,
     work_of,
 )
 from akool_async._model.outcomes import Failed
 from akool_async._model.redact import sanitize
-from akool_async._model.requests import Request, private_inputs, with_inputs, with_targets
+from akool_async._model.requests import INPUT_FIELDS, Request, private_inputs, with_inputs, with_targets
 from akool_async._model.states import RESUME_ACTIONS, WITHOUT_RESULT, ResumeAction, State
 from akool_async._polling.scheduler import JUST_MADE
 
@@ -34,6 +36,9 @@ OTHER_QUERY: Final = (
     "Give each video a key of its own, or set url_is_public where the query names the video."
 )
 _OTHER_KEY: Final = "This batch has the same work under another key; each would be paid."
+_SAME_CONTENT: Final = (
+    "Another entry has the same content at another path: one video, or two? Give each video a key of its own."
+)
 _OTHER_INPUTS: Final = (
     "Another entry has the same inputs, but for the content of a file or the query of a URL: one video, or "
     "two? Give each video a key of its own."
@@ -65,6 +70,24 @@ def why_replaced(known: Entry, request: Request) -> str:
     return text
 
 
+def why_moved(known: Entry, request: Request) -> str:
+    """Say that a file has the content of one that an entry of the same work was made of; "" if none has."""
+    places = moved_input(known.request, request)
+    if places is None:
+        return ""
+    there, here = map(sanitize, places)
+    key, too = f"under the key {sanitize(known.key)}", " and the key"
+    if known.key == known.fingerprint:
+        key, too = "without a key", ""
+    text = f"{here} has the content of {there}, which the journal has {key}: one video, or two? "
+    if known.state in WITHOUT_RESULT:
+        return f"{text}Its result can't be saved any more; with a key of its own, this is paid for once more."
+    return (
+        f"{text}If it was moved, write the path{too} as before, where no file has to be any more, and "
+        "nothing is paid again. With a key of its own, this is paid for as another video."
+    )
+
+
 def known_as(entry: Entry, mark: str, request: Request) -> str:
     """Say why a request with this fingerprint is not paid for beside an entry of another key.
 
@@ -74,7 +97,7 @@ def known_as(entry: Entry, mark: str, request: Request) -> str:
         request: what was asked for.
     """
     if entry.fingerprint != mark:
-        return why_replaced(entry, request) or OTHER_QUERY
+        return why_replaced(entry, request) or why_moved(entry, request) or OTHER_QUERY
     where, use = f"under another key, {sanitize(entry.key)}", "Use that key"
     if entry.key == mark:
         where, use = "without a key", "Leave the key out"
@@ -106,7 +129,14 @@ def find_elsewhere(
     """
     asks, ignore = _asks_for_query(request, entry), _no_reason(entry)
     mark, key = fingerprint(request, target), key or entry_key(request, target)
-    return journal.find_work(mark, target, key, any_query=asks, ignore=ignore)
+    known = journal.find_work(mark, target, key, any_query=asks, ignore=ignore)
+    if known is None and asks and _has_files(request):
+        return journal.find_moved(request, target, key)
+    return known
+
+
+def _has_files(request: Request) -> bool:
+    return any((getattr(request, name, None) or "").startswith("file:") for name in INPUT_FIELDS)
 
 
 def _no_reason(entry: Entry | None) -> frozenset[State]:
@@ -226,6 +256,11 @@ class Resumer:
         pulled = _asks_for_query(request, entry) and not self._unkeyed.add(work_of(mark), target)
         if pulled and not again and self._is_elsewhere(batch_entry, mark, any_query=True):
             return _OTHER_INPUTS if private_inputs(request) else OTHER_QUERY
+        # What is submitted one by one is asked for by the journal alone, which knows what was withdrawn.
+        if _has_files(request) and _asks_for_query(request, entry) and self._state.listener is None:
+            content = work_by_content(request, target)
+            if content and not self._unkeyed.add(content, target) and not again:
+                return _SAME_CONTENT
         known = find_elsewhere(self._journal, request, target, entry, key=batch_entry.key)
         return "" if known is None else known_as(known, mark, request)
 

@@ -26,9 +26,9 @@ from akool_async._journal.entry import (
 from akool_async._journal.store import IN_MEMORY, OpenJournal
 from akool_async._journal.table import DATABASE_ERRORS, SavedEntry, Totals, read_totals
 from akool_async._model.errors import JournalClosedError, JournalCorruptedError
-from akool_async._model.fingerprint import work_of
+from akool_async._model.fingerprint import work_by_content, work_of
 from akool_async._model.redact import sanitize
-from akool_async._model.requests import Request
+from akool_async._model.requests import Request, private_inputs
 from akool_async._model.states import State
 
 AT_RISK: Final = frozenset({State.SUBMITTED, State.COMPLETED})
@@ -51,6 +51,7 @@ _BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <
 _UNFINISHED: Final = f"""{_ALL} WHERE state IN ('in_doubt', 'submitting', 'submitted')
     AND instr(request, ?) ORDER BY state LIMIT 1"""
 _BY_MARK: Final = f"{_ALL} WHERE fingerprint = ? AND target = ? AND key <> ?"
+_BY_CONTENT: Final = f"{_ALL} WHERE instr(request, ?) AND target = ? AND key <> ? AND state <> 'planned'"
 _BY_ANY_QUERY: Final = f"{_BY_MARK} UNION ALL SELECT * FROM ({_BY_WORK})"  # noqa: S608 - ours
 _NUMBERED_BY_NAME: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE key = ? AND target = ?"  # noqa: S608
 _FOLLOWING: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
@@ -178,6 +179,15 @@ class ReadableJournal:
         found = map(self._entry, self._rows(_BY_ANY_QUERY if any_query else _BY_MARK, *same, *others))
         meant = (one for one in found if one.state not in ignore)
         return next((one for one in meant if one.fingerprint != mark or not one.surely_failed), None)
+
+    def find_moved(self, request: Request, target: str, key: str) -> Entry | None:
+        """Return an entry of another key that was sent for this work, with its files elsewhere; at once."""
+        if not (content := work_by_content(request, target)):
+            return None
+        place = next(url for url in private_inputs(request).values() if "?sha256=" in url)
+        found = map(self._entry, self._rows(_BY_CONTENT, place[place.index("?") :], target, key))
+        same = (one for one in found if work_by_content(one.request, target) == content)
+        return next((one for one in same if not one.surely_failed), None)
 
     def find_token(self, token: str) -> Entry | None:
         """Return an entry of the POST with this webhook token, at once; one without a job, if any."""

@@ -30,6 +30,7 @@ from akool_async._model.requests import (
     TranslationRequest,
     private_inputs,
     video_url,
+    with_inputs,
 )
 
 _SIGNING_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-")
@@ -220,6 +221,29 @@ def replaced_input(known: Request, request: Request) -> Location | None:
         known_place, _, known_content = before.get(name, "").partition("?")
         if place == known_place and content and known_content and content != known_content:
             return Location.parse(url)
+    return None
+
+
+def work_by_content(request: Request, target: str) -> str:
+    """Return the digits that say what work it is wherever its files are; "" without a file of known content.
+
+    A folder that is renamed leaves the work the same, though its fingerprint is another one.
+    """
+    urls = {
+        name: f"file:///{digest}"
+        for name, url in private_inputs(request).items()
+        if (digest := Location.parse(url).sha256)
+    }
+    return work_of(fingerprint(with_inputs(request, urls), target)) if urls else ""
+
+
+def moved_input(known: Request, request: Request) -> tuple[Location, Location] | None:
+    """Return where a file was in another request, and where it is now with the same content."""
+    before = private_inputs(known)
+    for name, url in private_inputs(request).items():
+        there, here = Location.parse(before.get(name, "")), Location.parse(url)
+        if here.sha256 and here.sha256 == there.sha256 and here.key != there.key:
+            return there, here
     return None
 
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 import attrs
 
 from akool_async._journal import Entry, Journal
-from akool_async._model.fingerprint import differing_fields
+from akool_async._model.fingerprint import differing_fields, moved_input
 from akool_async._model.locations import Location, is_private
 from akool_async._model.redact import safe_repr, sanitize, strip_query
-from akool_async._model.requests import URL_FIELDS, Request, TranslationRequest
+from akool_async._model.requests import URL_FIELDS, Request, TranslationRequest, private_inputs
 from akool_async._model.states import State
 from akool_async.cli.catalog import CatalogItem, Issue
 from akool_async.cli.catalog_options import flag_of
@@ -34,7 +34,9 @@ def what_differs(known: Entry, item: CatalogItem, target: str) -> str:
     for name in differing_fields(before, now, target):
         then, given = _shown(before, name, target), _shown(now, name, target)
         called = item.layout.options.get(name) or flag_of(name) or name
-        if then is None or given is None or then == given:
+        if (moved := moved_input(before, now)) and name in private_inputs(now):
+            parts.append(f"{called} was {moved[0]} and is {moved[1]} now, with the same content")
+        elif then is None or given is None or then == given:
             parts.append(f"{called} differs")
         else:
             parts.append(f"{called} was {then} and is {given} now")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from akool_async._batch.resume import find_elsewhere, why_replaced
+from akool_async._batch.resume import find_elsewhere, why_moved, why_replaced
 from akool_async._journal import Entry, Journal
-from akool_async._model.fingerprint import canonical_url, fingerprint, work_of
+from akool_async._model.fingerprint import canonical_url, fingerprint, work_by_content, work_of
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import INPUT_FIELDS, Request, video_url, with_inputs
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async.cli.catalog import CatalogItem, Issue
 from akool_async.cli.console import moment_text
-from akool_async.cli.other_work import PAID, what_differs
+from akool_async.cli.other_work import PAID, into, what_differs
 
 _SEVERAL: Final = ""
 """Stands for the key of a work that the journal has under several keys; no key is empty."""
@@ -26,6 +26,7 @@ class PaidWork:
         self._keys: dict[str, str] = {}
         self._same_but_query: dict[str, str] = {}
         self._videos: dict[int, str] = {}
+        self._files: dict[str, str] = {}
 
     def add(self, entry: Entry) -> None:
         """Record an entry, unless nothing was made for it and nothing will be."""
@@ -34,6 +35,8 @@ class PaidWork:
         work = work_of(entry.fingerprint)
         if self._keys.setdefault(work, entry.key) != entry.key:
             self._keys[work] = _SEVERAL
+        if entry.state is not State.PLANNED and (content := work_by_content(entry.request, entry.target)):
+            self._files.setdefault(content, entry.key)
         if entry.state in PAID:
             self._same_but_query.setdefault(work, entry.key)
             self._videos.setdefault(_video_and_target(entry.request, entry.target), entry.key)
@@ -53,13 +56,15 @@ class PaidWork:
             work = work_of(fingerprint(request, target))
             # Most works are known by one key: the journal is asked only where there may be another.
             known = None
-            if self._keys.get(work, own) != own:
+            content = work_by_content(request, target)
+            if self._keys.get(work, own) != own or self._files.get(content, own) != own:
                 known = find_elsewhere(journal, request, target, entry)
             if known is not None and known.fingerprint == fingerprint(request, target):
                 text = f"The same work into {target!r} is in the journal as {same_work(known)}"
                 yield Issue(item.where("key"), f"{text} {_advice(known)}")
                 continue
-            key = self._same_but_query.get(work, "") if known is None else known.key
+            key = self._same_but_query.get(work) or self._files.get(content, "")
+            key = key if known is None else known.key
             if key == own:
                 continue
             if not key:
@@ -89,8 +94,11 @@ class PaidWork:
             what = f"into {target!r} is in the journal as {key!r}"
             known = known or journal.get(key, target)
             replaced = "" if known is None else why_replaced(known, request)
-            if replaced and not request.key:
-                yield Issue(item.where("url"), replaced)
+            moved = "" if known is None else why_moved(known, request)
+            if not request.key and (reason := replaced or moved):
+                yield Issue(item.where("url"), reason)
+            elif moved:
+                yield f"{item.place}: The same content, at another path, {what}. This one is paid, too."
             elif replaced:
                 yield f"{item.place}: The same path, with other content, {what}. This one is paid, too."
             elif request.key or request.url_is_public:  # the caller says that these are two videos
@@ -103,6 +111,22 @@ class PaidWork:
                 yield Issue(item.where("url"), text)
         if others:
             yield f"{example}{f', and {others - 1:,} more like it' * (others > 1)}."
+
+
+def find_repeated_files(paid: Iterable[tuple[CatalogItem, str]]) -> Iterator[Issue | str]:
+    """Find rows whose files have the content of another row's, and would be paid, too: issues and notes."""
+    seen: dict[str, CatalogItem] = {}
+    for item, target in paid:
+        content = work_by_content(item.request, target)
+        first = seen.setdefault(content, item) if content else item
+        if first is item:
+            continue
+        text = f"The same content{into([target])} as in {first.place}, at another path"
+        if item.request.key and first.request.key:  # the caller says that these are two videos
+            yield f"{item.place}: {text}. Both are paid."
+        else:
+            text += ": one video, or two? Remove a row, or give each a key of its own to pay for both."
+            yield Issue(item.where("url"), text)
 
 
 def same_work(known: Entry) -> str:

@@ -32,12 +32,13 @@ from akool_async._model.filenames import collision_key, template_of
 from akool_async._model.fingerprint import KeyedVideos, is_other_work
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import MANIFEST, is_unverified
+from akool_async._model.requests import private_inputs
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
 from akool_async.cli.options import OutputOptions
 from akool_async.cli.other_work import PAID, other_video, other_work, what_differs
-from akool_async.cli.paid_work import PaidWork
+from akool_async.cli.paid_work import PaidWork, find_repeated_files
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
 from akool_async.cli.saved_files import are_gone, is_saved
 from akool_async.cli.server_check import ServerCheck, check
@@ -309,6 +310,8 @@ async def make_plan(
                 issues.append(await other_video(item, other_videos, opened))
         paid = ((one.item, one.target, one.entry) for one in entries if one.action.is_paid)
         renamed = list(paid_work.find_renamed(paid, opened))
+        if any(private_inputs(item.request) for item in catalog.items):
+            renamed += find_repeated_files((one.item, one.target) for one in entries if one.action.is_paid)
         issues += (one for one in renamed if isinstance(one, Issue))
         if issues:
             raise CatalogError(issues)

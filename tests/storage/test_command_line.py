@@ -31,8 +31,8 @@ async def test_a_catalog_of_files_and_objects_is_planned_and_saved_in_a_bucket(
     fast_house: Open, bucket: TestBucket, tmp_path: Path
 ) -> None:
     film = sample_video(1.0, width=64, height=36)
-    for name in ("one.mp4", "two talks.mp4"):
-        (tmp_path / name).write_bytes(film)
+    (tmp_path / "one.mp4").write_bytes(film)
+    (tmp_path / "two talks.mp4").write_bytes(sample_video(2.0, width=64, height=36))
     (tmp_path / "page.mp4").write_text("<html>")
     obstore.put(bucket.store, "in/three.mp4", film)
     rows = [

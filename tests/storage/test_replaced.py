@@ -317,3 +317,80 @@ async def test_a_row_whose_file_is_gone_has_the_results_of_each_content(
 
         assert len(home.sandbox.audit.creates) == 2
     assert ran.returncode == 0, ran.stderr
+
+
+async def test_a_file_that_was_moved_is_a_question_and_its_earlier_path_has_the_result(
+    fast_house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    storage, moved = Storage(share=bucket.url), tmp_path / "moved.mp4"
+    one, other = TranslationRequest(url=talk, targets="ja"), TranslationRequest(url=moved, targets="ja")
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await run(client, [one], journal=journal, storage=storage)
+        talk.rename(moved)
+        asked = await run(client, [other], journal=journal, storage=storage)
+        before = await run(client, [one], journal=journal, storage=storage)
+        posts = len(home.sandbox.audit.creates)
+        more = [attrs.evolve(other, targets="fr"), attrs.evolve(other, lipsync=True)]
+        others = await run(client, [*more, attrs.evolve(other, key="mine")], journal=journal, storage=storage)
+
+        assert posts == 1
+    assert f"{moved} has the content of {talk}, which the journal has without a key" in reason_of(asked)
+    assert "write the path as before" in reason_of(asked)
+    assert is_result(before)
+    assert all(isinstance(outcome, Completed) for outcome in others)
+
+
+async def test_the_same_content_at_two_paths_is_a_question(
+    fast_house: Open, bucket: TestBucket, talk: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.mp4"
+    link.symlink_to(talk)
+    requests = [TranslationRequest(url=path, targets="ja") for path in (talk, link)]
+    async with fast_house() as home:
+        outcomes = await run(await home.client(), requests, storage=Storage(share=bucket.url))
+
+        assert len(home.sandbox.audit.creates) == 1
+    (refused,) = [one for one in outcomes if isinstance(one, NotSubmitted)]
+    assert "the same content at another path: one video, or two?" in refused.reason
+
+
+async def test_plan_and_run_ask_about_a_folder_that_was_moved(
+    fast_house: Open, bucket: TestBucket, tmp_path: Path
+) -> None:
+    (tmp_path / "old").mkdir()
+    for name, seconds in (("a", 1.0), ("b", 2.0)):
+        (tmp_path / "old" / f"{name}.mp4").write_bytes(sample_video(seconds, width=64, height=36))
+    rows = "url,languages,key\n./old/a.mp4,ja,\n./old/b.mp4,ja,b\n"
+    (tmp_path / "old.csv").write_text(rows, encoding="utf-8")
+    (tmp_path / "new.csv").write_text(rows.replace("old", "new"), encoding="utf-8")
+    (tmp_path / "keys.csv").write_text(
+        rows.replace("old", "new").replace("ja,b", "ja,c").replace("ja,\n", "ja,a\n")
+    )
+    (tmp_path / "both.csv").write_text(f"{rows.replace('ja', 'fr')}./new/a.mp4,fr,\n./new/b.mp4,fr,b2\n")
+    share = ("--share", f"{bucket.url}/tmp")
+    async with fast_house(media=True) as home:
+        first = await command(home, "run", "old.csv", *share, "--yes", cwd=tmp_path)
+        (tmp_path / "old").rename(tmp_path / "new")
+        planned = await command(home, "plan", "new.csv", *share, cwd=tmp_path)
+        ran = await command(home, "run", "new.csv", *share, "--yes", cwd=tmp_path)
+        before = await command(home, "run", "old.csv", *share, "--yes", cwd=tmp_path)
+        keys = await command(home, "plan", "keys.csv", *share, cwd=tmp_path)
+        (tmp_path / "old").symlink_to(tmp_path / "new")
+        both = await command(home, "plan", "both.csv", *share, cwd=tmp_path)
+
+        assert len(home.sandbox.audit.creates) == 2, first.stderr + ran.stderr
+    assert (first.returncode, before.returncode) == (0, 0), first.stderr + before.stderr
+    for told in (planned, ran):
+        assert told.returncode == 2, told.stdout
+        words = " ".join(told.stderr.split())
+        assert f"new.csv:2: url (A2): {tmp_path}/new/a.mp4 has the content of {tmp_path}/old/a.mp4" in words
+        assert f"url was {tmp_path}/old/b.mp4 and is {tmp_path}/new/b.mp4 now, with the same content" in words
+    assert keys.returncode == 0, keys.stderr
+    words = " ".join(keys.stderr.split())
+    assert "keys.csv:2: The same content, at another path, into 'ja' is in the journal as " in words
+    assert "keys.csv:3: The same content, at another path, into 'ja' is in the journal as 'b'" in words
+    assert both.returncode == 2
+    words = " ".join(both.stderr.split())
+    assert "both.csv:4: url (A4): The same content into 'fr' as in both.csv:2, at another path" in words
+    assert "both.csv:5" not in words
