@@ -223,7 +223,7 @@ def parse_manifest(stored: Mapping[str, Any], path: Path) -> SavedResult | None:
 
 
 def find_file(file: str, folder: Path, name: str) -> Path:
-    """Return where a saved file is, which may be gone: where it was saved, or the same place below `folder`.
+    """Return the path of a saved file, even if it is gone: where it was saved, or the same below `folder`.
 
     Args:
         file: its path, as it was saved. A relative one counts from `folder`, whatever folder it was saved
@@ -247,7 +247,7 @@ def find_file(file: str, folder: Path, name: str) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file, or something else of its name, is there and not empty: nothing that is saved is.
+    """Whether something with the name of a saved file is there and not empty, as no saved file is.
 
     A link whose file is gone, as on a disk that is not mounted, leads to nothing.
     """

@@ -54,7 +54,7 @@ class SendTracker:
 
     On a connection of HTTP/1.1 that is made for the request it also keeps what arrives until the head of the
     answer is complete: of an answer whose head h11 refuses, as for one malformed header, httpcore returns
-    nothing. One of HTTP/2 may carry the answers to other requests, too, whose jobs are none of this one's.
+    nothing. A connection of HTTP/2 may carry the answers to other requests, too, which made other jobs.
 
     Args:
         before_send: awaited once the connection is made, before the first byte; what it raises withdraws the

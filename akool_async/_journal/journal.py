@@ -198,7 +198,7 @@ class Journal(ReadableJournal, LongLived):
             raise JournalLockedError("Another batch of this program is using this journal.", pid=os.getpid())
         self._in_use = True
         try:
-            # What others handed in, who may have been cancelled since, is not written under this batch.
+            # What others handed in before is written first, even if they were cancelled since.
             await self._open_writer.write(Barrier())
             self._on_resolved = on_resolved
             try:

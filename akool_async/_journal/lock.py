@@ -137,7 +137,7 @@ class JournalLock:
                     if not isinstance(error, BlockingIOError | PermissionError) or attempt == _ATTEMPTS - 1:
                         raise self._refusal(descriptor, error) from error
                     time.sleep(_BETWEEN)
-            # Once more: it may have been deleted while another run held it.
+            # Checked once more: the file may have been deleted while another run held it.
             self.remembered = _watermark(self._check_ours(descriptor, content=True))
         except BaseException:  # also Ctrl-C: a descriptor left open would hold the lock for ever
             os.close(descriptor)

@@ -164,7 +164,7 @@ class RecordIntent:
             self._images.append((key, target, table.row_image(row), row.paid + 1))
             # What earlier jobs of the entry cost is kept apart from the price of the new one.
             ended = table.cost_of_ended(row)
-            # A doubt that is sent over stays one, and an expired job of which no price is known was made.
+            # A doubt that is paid again may have been charged, and an expired job of unknown price was.
             unpriced = row.state is State.IN_DOUBT or (row.state is State.EXPIRED and not ended)
             again: Values = {
                 "paid": row.paid + 1,

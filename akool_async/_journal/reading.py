@@ -338,8 +338,8 @@ Row: TypeAlias = tuple[Any, ...]
 class RowsAhead:
     """The rows behind the last one that was asked for, read with it.
 
-    A catalog is run again in the order in which it was entered, as a rule. So what follows a row that itself
-    followed the last one is read by one query, for up to `MOST_AHEAD` of them.
+    A catalog is usually run again in the order in which it was entered. So once two rows that follow each
+    other were asked for, up to `MOST_AHEAD` that follow them are read by one query.
     """
 
     def __init__(self, rows: Callable[..., list[Row]]) -> None:

@@ -248,11 +248,11 @@ WAKE_BATCH: Final = 8
 """Callers that are woken in one turn of the loop, so that a large group does not hold up everyone else."""
 
 GATHER_DELAY: Final = 0.005
-"""Seconds that operations wait for company whose loss would cost a question to the vendor and no money."""
+"""Seconds that operations wait to be committed together, if to lose them would cost polls and no money."""
 
 GATHER_TURNS: Final = 8
-"""Turns of the loop before a commit of few operations: an answer that makes room for the next POST and that
-POST's intent are some turns apart, and cost one commit together."""
+"""Turns of the loop before a commit of few operations: an answer makes room for the next POST, whose intent
+follows some turns later and is committed with it."""
 
 FULL_GROUP: Final = 16
 """Operations that are enough for a commit of their own."""
@@ -417,7 +417,7 @@ class GroupCommitWriter:
                 settled.set()
 
     async def _commit(self) -> None:
-        """Let those come along who are about to hand something in, then write."""
+        """Wait for what is about to be handed in, then write."""
         with anyio.move_on_after(GATHER_DELAY):
             await self._group.hurries.wait()
         for _ in range(GATHER_TURNS):

@@ -40,7 +40,7 @@ LAST_DOUBTS: Final = """
         ), '') LIMIT ?
     )
 """
-"""Counts POSTs in doubt that are newer than all that were answered; those of one POST have one moment."""
+"""Counts POSTs in doubt that are newer than all answered ones; the entries of one POST have one moment."""
 
 _NOTHING_LOCKED: Final = frozenset({State.PLANNED, State.FAILED})
 _MADE: Final = frozenset({State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.EXPIRED})
