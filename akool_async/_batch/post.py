@@ -35,7 +35,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, with_targets
-from akool_async._model.responses import Submission
+from akool_async._model.responses import Job, Submission
 from akool_async._model.states import State
 from akool_async._observer import DoubtEvent, Observers, PostEndedEvent, PostStartedEvent, SubmittedEvent
 from akool_async._retry import AimdRateLimiter
@@ -60,7 +60,7 @@ class Post:
 
     Attributes:
         permit: allows its POST to be under way.
-        submitted: the entries that have a job now.
+        submitted: the entries that have a job now, each with it.
         failures: the others.
         again: entries that are sent again.
         own_ids: by language the job that an unusable answer names for it.
@@ -72,7 +72,7 @@ class Post:
     request: Request
     entries: list[BatchEntry]
     permit: Permit
-    submitted: list[BatchEntry] = attrs.field(factory=list)
+    submitted: list[tuple[BatchEntry, Job]] = attrs.field(factory=list)
     failures: list[PostFailure] = attrs.field(factory=list)
     again: list[BatchEntry] = attrs.field(factory=list)
     own_ids: dict[str, str] = attrs.field(factory=dict)
@@ -126,7 +126,7 @@ class Post:
         finally:
             # Also where the POST was torn out by a cancellation: a span that never ends would hide that it
             # was paid.
-            ids = tuple(entry.job_id for entry in self.submitted)
+            ids = tuple(job.id for _, job in self.submitted)
             error = str(self.failures[0].error) if self.failures else ""
             observers.report(PostEndedEvent(entries=names, job_ids=ids, error=error))
 
@@ -147,7 +147,7 @@ class Post:
             logger.warning("The vendor made jobs that were not asked for; they may be billed: %s.", ids)
         entries = {entry.target: entry for entry in self.entries}
         for job in submission.accepted:
-            self.submitted.append(entries[job.target].submitted(job, self.sent_at, self.token))
+            self.submitted.append((entries[job.target].submitted(job, self.sent_at, self.token), job))
         for refusal in submission.refused:
             self.fail([entries[refusal.target]], refusal.error)
         for target in submission.missing:
@@ -171,9 +171,7 @@ class Post:
     def changes(self, previous_doubt: PreviousDoubt, now: datetime) -> list[EntryUpdate]:
         """Return what the journal has to know of the result, all of it."""
         changed: list[tuple[BatchEntry, EntryUpdate]] = []
-        for entry in self.submitted:
-            job = entry.job
-            assert job is not None  # noqa: S101 - it was accepted
+        for entry, job in self.submitted:
             change = entry.update(
                 State.SUBMITTED,
                 job_id=job.id,
@@ -257,10 +255,9 @@ class AnswerRecorder:
 
     def count(self, post: Post) -> None:
         """Count what the POST cost, before anything can fail: the next one must know."""
-        for entry in post.submitted:
-            cost = None if entry.job is None else entry.job.credits_locked
-            self._state.budget.count_job(entry.name, cost)
-            self._state.learn_price(entry.request, cost)
+        for entry, job in post.submitted:
+            self._state.budget.count_job(entry.name, job.credits_locked)
+            self._state.learn_price(entry.request, job.credits_locked)
         doubts = [failure.entry for failure in post.failures if failure.disposition.state is State.IN_DOUBT]
         for entry in doubts:
             self._state.budget.count_unknown(entry.name)
@@ -269,10 +266,9 @@ class AnswerRecorder:
 
     def follow(self, post: Post) -> None:
         """Poll the jobs that a POST made, and end its other entries, once all of it is in the journal."""
-        for entry in post.submitted:
-            locked = None if entry.job is None else entry.job.credits_locked
-            self._report(SubmittedEvent(**entry.event_fields, credits_locked=locked))
-            finished = self._callbacks.finished_before_response(post.token, entry.job_id)
+        for entry, job in post.submitted:
+            self._report(SubmittedEvent(**entry.event_fields, credits_locked=job.credits_locked))
+            finished = self._callbacks.finished_before_response(post.token, job.id)
             self._state.poll(entry, None if finished else 0.0)
         self.end_failed(post)
 
@@ -365,7 +361,7 @@ class AnswerRecorder:
         """End entries whose jobs the journal does not know: for the next run they are in doubt, and paid."""
         self._state.stop(error.message, error)
         self._state.board.end_submit(post.entries)  # though the tries continue
-        for entry in post.submitted:
-            reason = f"Job {entry.job_id} is paid, but could not be recorded. {error.message}"
-            self._state.emit(entry, entry.in_doubt(reason, self._clock.now(), (entry.job_id,)))
+        for entry, job in post.submitted:
+            reason = f"Job {job.id} is paid, but could not be recorded. {error.message}"
+            self._state.emit(entry, entry.in_doubt(reason, self._clock.now(), (job.id,)))
         self.end_failed(post)

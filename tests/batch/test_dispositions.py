@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from akool_async import Disposition
+from akool_async import Disposition, Job
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit, WeightedSemaphore
 from akool_async._batch.post import Post
@@ -130,7 +130,7 @@ def test_a_refusal_is_an_answer(error: AkoolError, *, answered: bool) -> None:
 
 def test_a_job_is_an_answer() -> None:
     asked = post("ja")
-    asked.submitted.append(asked.entries[0])
+    asked.submitted.append((asked.entries[0], Job(id="job-ja", target="ja")))
 
     assert asked.answered
 

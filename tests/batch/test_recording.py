@@ -54,7 +54,7 @@ def changes(sent: Post, **doubts: Entry) -> list[EntryUpdate]:
 
 def test_a_job_is_recorded_with_its_price_and_its_age() -> None:
     sent = post()
-    sent.submitted.append(sent.entries[0].submitted(JOB, NOW, "token"))
+    sent.submitted.append((sent.entries[0].submitted(JOB, NOW, "token"), JOB))
 
     assert changes(sent) == [change(State.SUBMITTED, job_id="job-ja", credits_locked=4.0, created_at=THEN)]
 
@@ -110,7 +110,8 @@ def test_ids_that_nobody_asked_for_are_named_by_the_first_entry() -> None:
         sent.other_ids = ("x",)
     refused.fail(refused.entries, REFUSED)
     made.fail(made.entries[:1], REFUSED)
-    made.submitted.append(made.entries[1].submitted(Job(id="job-fr", target="fr"), NOW, ""))
+    job = Job(id="job-fr", target="fr")
+    made.submitted.append((made.entries[1].submitted(job, NOW, ""), job))
 
     assert [one.doubt_ids for one in changes(refused)] == [("x",), None]
     asked_before = changes(refused, ja=DOUBT)[0]
@@ -146,7 +147,7 @@ class Harness:
         self.followed: list[Post] = []
         self.ended: list[Post] = []
         self.sent = post()
-        self.sent.submitted.append(self.sent.entries[0].submitted(JOB, NOW, ""))
+        self.sent.submitted.append((self.sent.entries[0].submitted(JOB, NOW, ""), JOB))
         self.observers = Observers()
         self.board = ProgressBoard({})
         self.recorder = Recorder(cast(BatchState, self), cast(WebhookCoordinator, None), AimdRateLimiter())
