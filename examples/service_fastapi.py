@@ -26,7 +26,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/videos", status_code=202)
 async def order(url: str, language: str) -> dict[str, str]:
-    """Take an order, for `ja` or for `ja,fr`, and answer with its keys: it is in the journal by then."""
+    """Accept an order, for `ja` or for `ja,fr`, and answer with its keys once it is in the journal."""
     try:
         ticket = await app.state.batch.submit(TranslationRequest(url=url, targets=language))
     except InvalidRequestError as error:
@@ -36,7 +36,7 @@ async def order(url: str, language: str) -> dict[str, str]:
 
 @app.get("/videos/{key}")
 async def result(key: str, language: str) -> dict[str, str]:
-    """Say how an order ended, or that it has not yet."""
+    """Say how an order ended, or that it is in progress."""
     with anyio.move_on_after(1):
         try:
             outcome = await app.state.batch.outcome(key, language)

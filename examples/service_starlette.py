@@ -25,7 +25,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 async def order(request: Request) -> Response:
-    """Take an order, for `ja` or for `ja,fr`, and answer with its keys: it is in the journal by then."""
+    """Accept an order, for `ja` or for `ja,fr`, and answer with its keys once it is in the journal."""
     asked = request.query_params
     try:
         wanted = TranslationRequest(url=asked.get("url", ""), targets=asked.get("language", ""))
@@ -36,7 +36,7 @@ async def order(request: Request) -> Response:
 
 
 async def result(request: Request) -> Response:
-    """Say how an order ended, or that it has not yet."""
+    """Say how an order ended, or that it is in progress."""
     key, language = request.path_params["key"], request.query_params.get("language", "")
     with anyio.move_on_after(1):
         try:

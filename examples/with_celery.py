@@ -5,8 +5,8 @@ export AKOOL_LEDGER=postgresql://user@host/database REDIS_URL=redis://host AKOOL
 python with_celery.py ja https://media.example/1.mp4 https://media.example/2.mp4
 celery -A with_celery worker --pool threads --concurrency 500      # on each machine
 
-A task may run twice, or be killed at any moment: the ledger lets each POST out once. Without videos the first
-command queues again what is left, so nothing depends on what becomes of a message.
+A task may run twice, or be killed at any moment: the ledger allows each POST once. Without videos, the first
+command queues again what is left, so a lost message does no harm.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def translate(self: Task, key: str, target: str) -> None:
     submitted = call(submit, ledger, client, key, target)
     if isinstance(submitted, NotSent):  # rate limited, or as many jobs as the account may have
         raise self.retry(countdown=submitted.retry_after)
-    # Refused, or in doubt: the ledger holds it; `akool-async resolve --ledger` lets a person decide.
+    # Refused or in doubt is recorded in the ledger; `akool-async ledger resolve` lets a person decide.
     if isinstance(submitted, Made):
         call(finish, ledger, client, key, target)
 
 
 async def enqueue(target: str = "", *urls: str) -> None:
-    """Enter videos into the ledger, and queue all that is not over."""
+    """Enter videos into the ledger, and queue everything that is not finished."""
     async with open_ledger(LEDGER) as ledger:
         await ledger.plan(TranslationRequest(url=url, targets=target) for url in urls)
         for key, language, _ in await ledger.open_work():

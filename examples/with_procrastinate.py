@@ -1,12 +1,12 @@
-"""Translate videos with Procrastinate: tasks and ledger in one Postgres, as many workers as wanted.
+"""Translate videos with Procrastinate: tasks and ledger in one Postgres, with any number of workers.
 
 pip install 'akool-async[ledger]' procrastinate
 export AKOOL_LEDGER=postgresql://user@host/database AKOOL_API_KEY=...
 python with_procrastinate.py enqueue ja https://media.example/1.mp4 https://media.example/2.mp4
 python with_procrastinate.py work      # on each machine
 
-A task may run twice, or be killed at any moment: the ledger lets each POST out once. `enqueue` without videos
-queues again what is left, so nothing depends on what becomes of a task.
+A task may run twice, or be killed at any moment: the ledger allows each POST once. `enqueue` without videos
+queues again what is left, so a lost task does no harm.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ async def translate(context: JobContext, key: str, target: str) -> None:
     submitted = await ledger.submit_once(client, entry.request, work=key)
     if isinstance(submitted, NotSent):
         raise TryLaterError(submitted.reason)
-    # Refused, or in doubt: the ledger holds it; `akool-async resolve --ledger` lets a person decide.
+    # Refused or in doubt is recorded in the ledger; `akool-async ledger resolve` lets a person decide.
     if isinstance(submitted, Made):
         await ledger.wait_once(client, key, target)
         await ledger.save_once(client, key, target, into=RESULTS)
 
 
 async def enqueue(target: str = "", *urls: str) -> None:
-    """Enter videos into the ledger, and queue all that is not over."""
+    """Enter videos into the ledger, and queue everything that is not finished."""
     async with open_ledger(LEDGER) as ledger, app.open_async():
         if not await app.check_connection_async():
             await app.schema_manager.apply_schema_async()

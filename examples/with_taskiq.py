@@ -5,8 +5,8 @@ export AKOOL_LEDGER=postgresql://user@host/database REDIS_URL=redis://host AKOOL
 python with_taskiq.py ja https://media.example/1.mp4 https://media.example/2.mp4
 taskiq worker with_taskiq:broker --workers 1 --max-async-tasks 500      # on each machine
 
-A task may run twice, or be killed at any moment: the ledger lets each POST out once. Without videos the first
-command queues again what is left, so nothing depends on what becomes of a message.
+A task may run twice, or be killed at any moment: the ledger allows each POST once. Without videos, the first
+command queues again what is left, so a lost message does no harm.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ async def translate(key: str, target: str, context: Annotated[Context, TaskiqDep
     while isinstance(submitted, NotSent):  # rate limited, or as many jobs as the account may have
         await asyncio.sleep(submitted.retry_after)
         submitted = await ledger.submit_once(client, entry.request, work=key)
-    # Refused, or in doubt: the ledger holds it; `akool-async resolve --ledger` lets a person decide.
+    # Refused or in doubt is recorded in the ledger; `akool-async ledger resolve` lets a person decide.
     if isinstance(submitted, Made):
         await ledger.wait_once(client, key, target)
         await ledger.save_once(client, key, target, into=RESULTS)
 
 
 async def enqueue(target: str = "", *urls: str) -> None:
-    """Enter videos into the ledger, and queue all that is not over."""
+    """Enter videos into the ledger, and queue everything that is not finished."""
     await broker.startup()
     async with open_ledger(LEDGER) as ledger:
         await ledger.plan(TranslationRequest(url=url, targets=target) for url in urls)

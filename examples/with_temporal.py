@@ -5,8 +5,8 @@ export AKOOL_LEDGER=postgresql://user@host/database TEMPORAL=host:7233 AKOOL_API
 python with_temporal.py enqueue ja https://media.example/1.mp4 https://media.example/2.mp4
 python with_temporal.py work      # on each machine
 
-An activity may run twice, or be killed at any moment: the ledger lets each POST out once, so even the paid
-activity keeps Temporal's usual retries.
+An activity may run twice, or be killed at any moment: the ledger allows each POST once, so even the paid
+activity has Temporal's usual retries.
 """
 
 from __future__ import annotations
