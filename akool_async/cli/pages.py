@@ -14,7 +14,7 @@ import anyio
 import attrs
 from anyio.to_thread import run_sync
 
-from akool_async._download import find_file
+from akool_async._download import find_file, local_path
 from akool_async._journal import Entry
 from akool_async._journal.entry import dump_request, load_request
 from akool_async._model.errors import AkoolError
@@ -39,9 +39,9 @@ _FOLDER: Final = "report"
 _NONE: Final[Mapping[str, Path]] = {}
 
 
-def report_folder(output: OutputOptions) -> Path:
-    """Return the folder of a report, in that of the results."""
-    return output.local / _FOLDER
+def report_folder(output: OutputOptions, named: Path | None = None) -> ReportFolder:
+    """Return the folder of a report: the one that was named, or the usual one in that of the results."""
+    return ReportFolder(output.local / _FOLDER if named is None else local_path(named))
 
 
 def write_report(output: OutputOptions) -> Path | None:
@@ -50,7 +50,7 @@ def write_report(output: OutputOptions) -> Path | None:
     Runs a loop of its own, so that it can be called in a thread while a run is in progress.
     """
     try:
-        return ReportFolder(report_folder(output)).write(anyio.run(collect_report, output))
+        return report_folder(output).write(anyio.run(collect_report, output))
     except AkoolError as error:
         print_error(error)
     except Exception as error:  # noqa: BLE001 - a page that can't be made must not end a run with paid jobs

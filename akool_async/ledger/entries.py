@@ -56,6 +56,13 @@ OF_POST: Final = (
 )
 """The entry whose POST had a webhook token."""
 
+RESERVE_NAME: Final = (
+    f"UPDATE akool_ledger.entry SET name = :name, name_folded = :folded{THIS}"
+    " AND NOT EXISTS (SELECT 1 FROM akool_ledger.entry other WHERE other.account = :account"
+    " AND other.name_folded = :folded AND (other.key, other.target) <> (:key, :target)) RETURNING name"
+)
+"""Two entries never get one name, so two workers never write one file."""
+
 
 @attrs.frozen(kw_only=True)
 class WorkerRow:

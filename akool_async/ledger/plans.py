@@ -29,7 +29,7 @@ from akool_async._model.redact import strip_query
 from akool_async._model.requests import Request, video_url, with_targets
 from akool_async._model.states import State
 from akool_async.ledger.database import LedgerError, connect, parse
-from akool_async.ledger.entries import ENTERING, READ, THIS, LedgerEntries, read_entry, to_json
+from akool_async.ledger.entries import ENTERING, READ, RESERVE_NAME, THIS, LedgerEntries, read_entry, to_json
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
 T = TypeVar("T")
@@ -383,17 +383,9 @@ class LedgerPlans(LedgerEntries):
         )
         if not inserted.rowcount:
             return None
-        # Two entries never get one name, so two workers never write one file.
         for name in names.names(one, target):
-            taken = connection.execute(
-                parse(
-                    "UPDATE akool_ledger.entry SET name = :name, name_folded = :folded"
-                    f"{THIS} AND NOT EXISTS (SELECT 1 FROM akool_ledger.entry"
-                    " WHERE account = :account AND name_folded = :folded)"
-                ),
-                {**values, "name": name, "folded": collision_key(name)},
-            )
-            if taken.rowcount:
+            named = {**values, "name": name, "folded": collision_key(name)}
+            if connection.execute(parse(RESERVE_NAME), named).first():
                 break
         return dict(connection.execute(parse(READ + THIS), values).mappings().one())
 

@@ -27,7 +27,7 @@ from akool_async._model.responses import (
 )
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder, Storage, find_saved_job, result_folder
-from akool_async.ledger.entries import THIS, LedgerEntries
+from akool_async.ledger.entries import RESERVE_NAME, THIS, LedgerEntries
 
 _PUBLISHED: Final = 0.1, 0.2, 0.4, 0.8
 """Seconds between looks whether files that are there already are this result, which another worker saves."""
@@ -248,16 +248,8 @@ class LedgerResults(LedgerEntries):
     async def _rename(self, entry: Entry, names: Iterator[str]) -> str:
         """Reserve for an entry the first of these names that no other entry has."""
         for name in names:
-            if await self.execute(
-                "UPDATE akool_ledger.entry SET name = :name, name_folded = :folded"
-                f"{THIS} AND NOT EXISTS (SELECT 1 FROM akool_ledger.entry other WHERE"
-                " other.account = :account AND other.name_folded = :folded"
-                " AND (other.key, other.target) <> (:key, :target)) RETURNING name",
-                key=entry.key,
-                target=entry.target,
-                name=name,
-                folded=collision_key(name),
-            ):
+            names_it = {"name": name, "folded": collision_key(name)}
+            if await self.execute(RESERVE_NAME, key=entry.key, target=entry.target, **names_it):
                 return name
         raise DownloadError(f"Every file name tried for {entry.name!r} is taken.")
 

@@ -194,9 +194,7 @@ class Request:
 async def create(request: Request) -> dict[str, Any]:
     """Accept a translation: one job per language."""
     context = request.context
-    if request.fields is None:
-        raise ApiRejection(1003, "the body is not a JSON object")
-    params = read_create(request.fields, source_required=context.settings.legacy)
+    params = read_create(request.fields or {}, source_required=context.settings.legacy)
     source = params.spec.source_language
     if source != "DEFAULT" and context.language(source) is None:
         raise ApiRejection(1003, "source_language is unknown")
@@ -273,9 +271,7 @@ def _make_job(request: Request, spec: JobSpec) -> dict[str, Any]:
 
 async def lipsync(request: Request) -> dict[str, Any]:
     """Accept a lip-sync."""
-    if request.fields is None:
-        raise ApiRejection(1003, "the body is not a JSON object")
-    spec = read_lipsync(request.fields)
+    spec = read_lipsync(request.fields or {})
     seconds = await request.context.media.examine(spec.url, "")
     return _make_job(request, attrs.evolve(spec, seconds=seconds))
 

@@ -194,12 +194,11 @@ def report(
         Folder with the original videos, for those whose URL was signed: files of the same name as in the URL.
     """
     from akool_async.cli.pages import collect_ledger_report, report_folder
-    from akool_async.report import ReportFolder
 
     output = OutputOptions(out=out, journal=local_path(to or Path()) / JOURNAL)
     local = {} if originals is None else {path.name: path for path in local_path(originals).iterdir()}
     data = with_ledger(ledger, account, lambda opened: collect_ledger_report(opened, output, local))
-    index = ReportFolder(report_folder(output) if to is None else local_path(to)).write(data)
+    index = report_folder(output, to).write(data)
     print_info(f"{counted(len(data.entries), 'entry')} of account {account}:")
     write_lines([str(index)])
     return ExitCode.OK

@@ -15,7 +15,6 @@ from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_OUTPUT, OutputOptions
 from akool_async.cli.pages import collect_report, copy_results, report_folder
 from akool_async.cli.saved_files import with_results
-from akool_async.report import ReportFolder
 
 
 def report(
@@ -49,7 +48,7 @@ def report(
     """
     output = with_results(output.at(journal), looked_into=to is None)
     local = {} if originals is None else {path.name: path for path in local_path(originals).iterdir()}
-    pages = ReportFolder(report_folder(output) if to is None else local_path(to))
+    pages = report_folder(output, to)
     index = pages.write(data := anyio.run(collect_report, output, local))
     if copies and anyio.run(copy_results, output):
         index = pages.write(data := anyio.run(collect_report, output, local))
