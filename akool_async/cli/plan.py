@@ -27,6 +27,9 @@ from akool_async._model.errors import (
     ConnectError,
     JournalLockedError,
     JournalOlderError,
+    ProtocolError,
+    UnexpectedRedirectError,
+    WrongHostError,
 )
 from akool_async._model.filenames import collision_key, template_of
 from akool_async._model.fingerprint import KeyedVideos, is_other_work
@@ -210,6 +213,16 @@ class Plan:
         """Why no connection to the server could be made, if so."""
         failure = None if self.checked is None else self.checked.failure
         return failure if isinstance(failure, ConnectError | CertificateError) else None
+
+    @property
+    def wrong_host(self) -> AkoolError | None:
+        """Why what answers is not this API, if so: a paid POST to it would only end in doubt."""
+        failure = None if self.checked is None else self.checked.failure
+        if isinstance(failure, WrongHostError | UnexpectedRedirectError):
+            return failure
+        # An answer that is none at all, such as a web page, has a status and no code.
+        is_page = isinstance(failure, ProtocolError) and failure.http_status and failure.code is None
+        return failure if is_page else None
 
     @property
     def new_items(self) -> tuple[CatalogItem, ...]:

@@ -90,6 +90,8 @@ def execute(catalog: Catalog, options: RunOptions, connection: ConnectionOptions
     for refusal in (plan.lock_holder, plan.older):
         if refusal is not None:
             raise refusal
+    if plan.new_items and plan.wrong_host is not None:
+        raise plan.wrong_host
     if plan.new_items and plan.unreachable is not None and not plan.counts[PlannedAction.WAIT]:
         # A mistyped host looks like an outage, which a run would wait out. With jobs at the vendor it has to
         # wait all the same: their results expire.
