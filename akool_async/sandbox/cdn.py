@@ -222,8 +222,9 @@ def _ranged(file: File, request: Mapping[str, str]) -> Answer:
         return Answer(416, (*headers, (b"content-range", f"bytes */{length}".encode())), b"")
     if span is None:
         return Answer(200, headers, file.content)
-    part = file.content[span.first : span.last + 1]
-    return Answer(206, (*headers, (b"content-range", span.content_range(length))), part)
+    content_range = f"bytes {span.start}-{span.stop - 1}/{length}".encode()
+    part = file.content[span.start : span.stop]
+    return Answer(206, (*headers, (b"content-range", content_range)), part)
 
 
 async def _transfer(exchange: HttpExchange, fault: Fault, answer: Answer) -> None:

@@ -166,22 +166,10 @@ class Unsatisfiable(ValueError):
     """The range lies outside of the file."""
 
 
-@attrs.frozen
-class Span:
-    """The bytes from `first` up to and including `last`."""
-
-    first: int
-    last: int
-
-    def content_range(self, length: int) -> bytes:
-        """Return the Content-Range header's value."""
-        return f"bytes {self.first}-{self.last}/{length}".encode()
-
-
 def span_of(
     wanted: str | None, condition: str | None, *, length: int, etag: str, modified: str
-) -> Span | None:
-    """Return the span that Range and If-Range ask for (RFC 9110), None for the whole file.
+) -> range | None:
+    """Return which bytes Range and If-Range ask for (RFC 9110), None for the whole file.
 
     Args:
         wanted: The Range header, if any.
@@ -204,7 +192,7 @@ def span_of(
     if not first and (int(last) == 0 or length == 0):
         raise Unsatisfiable("an empty suffix")
     if not first:
-        return Span(max(0, length - int(last)), length - 1)
+        return range(max(0, length - int(last)), length)
     if int(first) >= length:
         raise Unsatisfiable("begins behind the end")
-    return Span(int(first), min(int(last), length - 1) if last else length - 1)
+    return range(int(first), min(int(last) + 1, length) if last else length)
