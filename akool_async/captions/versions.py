@@ -24,7 +24,7 @@ def first_version(entry: Entry, journal: Journal) -> tuple[str, int]:
     """Return the key of the first translation and which one this is: 1 for a first one."""
     found = _VERSION.fullmatch(entry.key)
     request = entry.request
-    # A key that only looks so is its owner's.
+    # A key that only looks like this was chosen by its owner.
     if found is None or not isinstance(request, TranslationRequest) or request.caption_url is None:
         return entry.key, 1
     first = journal.get(found[1], entry.target)

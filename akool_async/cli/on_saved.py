@@ -88,9 +88,14 @@ def environment_for(outcome: Completed, secrets: Iterable[str]) -> dict[str, str
     }
     saved = outcome.saved
     assert saved is not None  # noqa: S101 - only saved results have a command
-    found |= {"AKOOL_ENTRY_KEY": outcome.key, "AKOOL_ENTRY_LANGUAGE": outcome.target}
-    found |= {"AKOOL_VIDEO": str(saved.video.absolute())}
-    return found | ({} if saved.manifest is None else {"AKOOL_MANIFEST": str(saved.manifest.absolute())})
+    found |= {
+        "AKOOL_ENTRY_KEY": outcome.key,
+        "AKOOL_ENTRY_LANGUAGE": outcome.target,
+        "AKOOL_VIDEO": str(saved.video.absolute()),
+    }
+    if saved.manifest is not None:
+        found["AKOOL_MANIFEST"] = str(saved.manifest.absolute())
+    return found
 
 
 @attrs.frozen(kw_only=True)

@@ -261,7 +261,6 @@ class ConnectionOptions:
 
 DEFAULT_CONNECTION: Final = ConnectionOptions()
 
-
 JOURNAL: Final = "jobs.sqlite3"
 INBOX: Final = "inbox.sqlite3"
 _OUT: Final = Path("results")

@@ -143,7 +143,8 @@ def record_run(plan: Plan, journal: Path) -> None:
             for entry in plan.entries
             if entry.action in (PlannedAction.SUBMIT, PlannedAction.REFUSED)
         )
-        orders |= {} if order is None else {catalog: order}
+        if order is not None:
+            orders[catalog] = order
     data = {
         "made_by": _MARK,
         "starts": [(one.at.isoformat(), one.balance, one.recorded) for one in starts[-_MAX_RUNS:]],

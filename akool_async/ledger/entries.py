@@ -41,8 +41,8 @@ entered, and of a journal that may not be retired yet."""
 
 _HOLD_REASON: Final = f"""CASE WHEN state <> 'planned' OR hold = '' THEN reason
     WHEN starts_with(hold, '{ENTERING}')
-        THEN 'Its enqueue has not ended: not paid before. If it was stopped, run it again.'
-    ELSE 'Its journal was not moved to the end: not paid before. Run enqueue --from-journal again.'
+        THEN 'Nothing is paid for it while its enqueue has not ended. If that was stopped, run it again.'
+    ELSE 'Nothing is paid for it before its journal is moved. Run enqueue --from-journal again.'
     END AS reason"""
 READ: Final = (
     f"SELECT number, hold, paid_already, {', '.join(name for name in _FIELDS if name != 'reason')},"
@@ -200,7 +200,7 @@ class LedgerEntries(LedgerDatabase):
         What is not released yet by `entering` or `move_journal` is left out.
 
         Args:
-            states: of which alone it is returned; default is all that are not over.
+            states: only entries in these; default is all that are not over.
         """
         rows = await self.execute(
             "SELECT key, target, generation FROM akool_ledger.entry WHERE account = :account"

@@ -116,8 +116,8 @@ class LedgerMoves(LedgerPlans):
         """Enter what a journal holds, each entry in its state; return how many are new.
 
         What is in doubt stays so, what has a job is never paid again, under another key neither: what was
-        planned for the same work is ended, and says why. Of an entry that is there already, and that nobody
-        has begun with, the journal knows more; another one stays as it is.
+        planned for the same work is ended, and says why. An entry that is there already gets what the journal
+        knows if nobody has begun with it; any other stays as it is.
 
         The journal is not retired, and a run on it would pay for the same: `move_journal` does both.
 

@@ -128,7 +128,7 @@ class Entering:
     """Requests that are entered all at once, or not at all; see `Ledger.entering`.
 
     Attributes:
-        taken_back: entries that an earlier one left that was killed, and that are not in the ledger any more.
+        taken_back: entries of an earlier one that was killed; they are not in the ledger any more.
         released: whether workers pay for what was entered.
     """
 

@@ -90,7 +90,7 @@ async def _begin_stranded_anew(ledger: Ledger) -> list[tuple[str, str, int]]:
     A workflow that was taken over by mistake ends with a doubt, and the worker that had begun the POST
     records a paid job after that; one of an older version of this package is resumed by no worker; a person
     may have cancelled one. The engine ignores an id that it knows, so the entry would wait for ever.
-    Another one was killed before it could queue what it had entered, or begun anew.
+    Or a process was killed before it could queue what it had entered, or begun anew.
     """
     work = {workflow_id(ledger.account, *one): one for one in await ledger.open_work()}
 
@@ -183,8 +183,8 @@ def resume(
     Args:
         ledger: whose workflows these are.
         names: workers that may have ended.
-        hold: returns what keeps one from starting meanwhile; None if it is alive.
-        only: workflows of which alone that is done; None for all.
+        hold: returns a context in which this worker can't start; None if it is alive.
+        only: the workflows that are queued; None for all.
     """
     resumed = {}
     with engine_client(ledger) as client:

@@ -24,7 +24,6 @@ NO: Final = frozenset("no n false f off 0 -".split())
 Read: TypeAlias = Callable[[Any], Any]
 """Turns the content of a cell into an option's value, or raises `CellError`."""
 
-
 _UPLOAD: Final = "Fill in the path of a file, or a public https:// URL of the video."
 _NAMES_NO_URL: Final = re.compile(r"(s3|gs|az|file)://|\.{0,2}/|~", re.IGNORECASE)
 """How objects in buckets and files of this machine begin, which are shared with the vendor by signed URLs."""

@@ -19,7 +19,6 @@ Merged: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 HEADER_WITHIN: Final = 20
 """Rows that are searched for the column names: above them people write titles."""
 
-
 _NO_COLUMN: Final = "This cell has no column; does a cell to the left hold the separator without quotes?"
 
 
