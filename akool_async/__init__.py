@@ -7,7 +7,13 @@ if TYPE_CHECKING:
     from akool_async._batch import Batch, EntryProgress, Stage, Statistics, StopCause, Ticket, open_batch
     from akool_async._client import AkoolClient, confirm, from_wire, new_token, to_wire, with_token
     from akool_async._clock import Clock
-    from akool_async._download import FileState, SavedFile, SavedResult
+    from akool_async._download import (
+        FileAlreadyExistsError,
+        FileBusyError,
+        FileState,
+        SavedFile,
+        SavedResult,
+    )
     from akool_async._journal import Entry, EntryUpdate, Journal, open_journal
     from akool_async._media import inspect
     from akool_async._model.dispositions import Disposition
@@ -143,6 +149,8 @@ __all__ = [
     "Event",
     "Expired",
     "Failed",
+    "FileAlreadyExistsError",
+    "FileBusyError",
     "FileState",
     "FixedSchedule",
     "FollowedEvent",

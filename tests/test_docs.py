@@ -67,6 +67,8 @@ def states() -> str:
 
 def errors() -> str:
     """The tree of errors: each below what it is a kind of."""
+    for name in akool_async.__all__:
+        getattr(akool_async, name)  # an error is known once its module is imported
 
     def below(parent: type[AkoolError]) -> Iterable[tuple[str, ...]]:
         for error in parent.__subclasses__():

@@ -18,7 +18,7 @@ import httpx
 from akool_async import _clock
 from akool_async import _wire as wire
 from akool_async._background import LongLived, opening
-from akool_async._client.session import ClientSession, single_job
+from akool_async._client.session import ClientSession, read_job_id, single_job
 from akool_async._client.waiting import job_age, wait_completed, watch_snapshots
 from akool_async._clock import Clock
 from akool_async._download import DownloadRequest, local_path
@@ -32,11 +32,12 @@ from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.redact import Secret, detach, hide, sanitize
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
-from akool_async._model.responses import Callback, Language, Snapshot, Submission, Voice
+from akool_async._model.responses import Callback, Job, Language, Snapshot, Submission, Voice
 from akool_async._model.validators import file_path, instance_of, one_of, positive, text
 from akool_async._observer import Observer, Observers
 from akool_async._polling.adaptive import LearnedSchedule
 from akool_async._polling.poll_state import PollSchedule
+from akool_async._polling.scheduler import GuardedSchedule
 from akool_async._retry import RetryPolicy
 
 logger = logging.getLogger("akool_async")
@@ -240,37 +241,34 @@ class AkoolClient(LongLived):
         _request.check("request", request)
         return await (self.session.submit(request) if patient else self.session.submit_once(request))
 
-    async def status(self, job_id: str) -> Snapshot:
-        """Ask once where a job is.
+    async def status(self, job: Job | str) -> Snapshot:
+        """Ask once where a job, or the one of an id, is.
 
         Raises:
             JobNotFoundError: the vendor does not know it.
             AkoolError: the call failed after its repeats.
         """
-        return await self.session.status(job_id)
+        return await self.session.status(job)
 
     async def wait(
         self,
-        job_id: str,
+        job: Job | str,
         *,
         created_at: datetime | None = None,
         give_up_after: float | None = None,
         schedule: PollSchedule | None = None,
     ) -> Snapshot:
-        """Wait until a job is completed.
+        """Wait until a job is completed, and return its snapshot with the URLs of its files.
 
         Several may wait for one job; they share its polls. A caller that is cancelled leaves the job
         as it is: it continues at the vendor.
 
         Args:
-            job_id: the job.
+            job: the job, or its id.
             created_at: when the job was made, aware, if that is known. Then no poll is wasted on a new job,
                 and the first polls of many old ones, as after a restart, are spread out. None polls at once.
             give_up_after: seconds; None waits as long as it takes.
             schedule: when to ask, instead of the client's schedule.
-
-        Returns:
-            The snapshot of the completed job, with its URLs.
 
         Raises:
             JobFailed: the job ended without a result.
@@ -281,34 +279,41 @@ class AkoolClient(LongLived):
         return await wait_completed(
             session.opened.scheduler,
             session.clock,
-            job_id,
+            job,
             schedule or session.schedule,
             give_up_after=give_up_after,
             age=job_age(created_at, session.server_now()),
         )
 
-    def watch(self, job_id: str, *, schedule: PollSchedule | None = None) -> AsyncIterator[Snapshot]:
+    def watch(
+        self, job: Job | str, *, created_at: datetime | None = None, schedule: PollSchedule | None = None
+    ) -> AsyncIterator[Snapshot]:
         """Return a job's snapshots as they change, the last one when it has ended.
 
         A failed job is given as a snapshot with status FAILED. The loop may be left at any time; the job
         continues at the vendor.
 
         Args:
-            job_id: the job.
+            job: the job, or its id.
+            created_at: see `wait`.
             schedule: when to ask, instead of the client's schedule.
 
         Raises:
             JobFailed: while iterating, the job vanished, or ended without a URL.
             AkoolError: while iterating, asking became impossible, as with bad credentials.
         """
-        return watch_snapshots(self.session.opened.scheduler, job_id, schedule or self.session.schedule)
+        age = job_age(created_at, self.session.server_now())
+        return watch_snapshots(self.session.opened.scheduler, job, schedule or self.session.schedule, age=age)
 
-    async def translate(self, request: Request, *, give_up_after: float | None = None) -> Completed:
+    async def translate(
+        self, request: Request, *, give_up_after: float | None = None, schedule: PollSchedule | None = None
+    ) -> Completed:
         """Submit one request for one language, or a lip-sync, and wait for its result.
 
         Args:
             request: with exactly one target.
             give_up_after: seconds to wait once it is submitted; None waits as long as it takes.
+            schedule: when to ask, instead of the client's schedule.
 
         Raises:
             InvalidRequestError: it has several targets: submit it, or hand it to a batch. Or `give_up_after`
@@ -327,12 +332,13 @@ class AkoolClient(LongLived):
         # Before the POST: a bad time-out that is found after it would leave a paid job that nobody waits for.
         positive.or_none.check("give_up_after", give_up_after)
         session = self.session
+        guarded = GuardedSchedule.guard(schedule or session.schedule)
         # Likewise: that the client is closed has to be found out before anything is paid.
         submitted_at, scheduler = session.clock.now(), session.opened.scheduler
         job = single_job(await session.submit(request), request)
         try:
             snapshot = await wait_completed(
-                scheduler, session.clock, job.id, session.schedule, give_up_after=give_up_after, age=0.0
+                scheduler, session.clock, job, guarded, give_up_after=give_up_after, age=0.0
             )
         except (anyio.get_cancelled_exc_class(), AccountError, CallerError):  # these name no job
             logger.warning("No longer waiting for job %s, which the vendor continues and bills.", job.id)
@@ -350,9 +356,9 @@ class AkoolClient(LongLived):
 
     # Hints.
 
-    def poll_soon(self, job_id: str) -> bool:
+    def poll_soon(self, job: Job | str) -> bool:
         """Poll a job soon, once a second at most; return False if no caller waits for it."""
-        return self.session.opened.scheduler.hint(job_id)
+        return self.session.opened.scheduler.hint(read_job_id(job))
 
     def on_callback(self, callback: Callback) -> None:
         """Record a callback, for `receiver.subscribe(client)`: poll the job unless it is in progress."""
@@ -363,7 +369,7 @@ class AkoolClient(LongLived):
 
     async def download(
         self,
-        done: Completed | Snapshot | str,
+        done: Completed | Snapshot | Job | str,
         *,
         into: str | os.PathLike[str],
         name: str | None = None,
@@ -379,7 +385,7 @@ class AkoolClient(LongLived):
         `missing`, and `unverified` names those of which every byte arrived but a check refuses.
 
         Args:
-            done: a completed job, or the id of one, which is then asked for.
+            done: a completed job: as an outcome, or a snapshot; a `Job` or an id is asked for first.
             into: the folder; it is made if it is missing.
             name: of the files, without ending; "ja/talk" puts them into a folder. Default: the video and
                 the language of a `Completed`, the id of a `Snapshot`'s job.
@@ -387,14 +393,17 @@ class AkoolClient(LongLived):
             without_captions: save the video without burnt-in captions too, where the vendor made one.
 
         Raises:
-            InvalidRequestError: there is no result yet, or a file of something else is there already.
+            InvalidRequestError: there is no result yet; as `FileAlreadyExistsError`, a file of something else
+                is there already.
+            FileBusyError: another download, perhaps of another process, is writing these files; once it has
+                finished, a second call returns them.
             StorageError: the folder can't be written: full, read-only or not a folder.
             DownloadError: a file could not be downloaded completely; it was not saved under its name.
         """
-        instance_of("a Completed, a Snapshot or a job's id", Completed, Snapshot, str).check("done", done)
+        _done.check("done", done)
         file_path.check("into", into)
         text.or_none.check("name", name)
-        if isinstance(done, str):
+        if isinstance(done, str | Job):
             done = await self.session.status(done)
         if name is None:
             name = (
@@ -412,6 +421,7 @@ class AkoolClient(LongLived):
         )
 
 
+_done: Final = instance_of("a Completed, a Snapshot, a Job or its id", Completed, Snapshot, Job, str)
 _request: Final = instance_of("a TranslationRequest or a LipSyncRequest", TranslationRequest, LipSyncRequest)
 
 

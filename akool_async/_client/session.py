@@ -248,10 +248,10 @@ class ClientSession:
 
     # Jobs.
 
-    async def status(self, job_id: str) -> Snapshot:
+    async def status(self, job: Job | str) -> Snapshot:
         """Ask once where a job is; `AkoolClient.status` describes it."""
         # Ids come from answers, callbacks and users. One with "&" or "?" in it would change the query.
-        validate_job_id(job_id)
+        job_id = read_job_id(job)
         call = ApiCall(path=wire.STATUS_PATH, query={"video_model_id": job_id})
         return await self.opened.api.call(call, partial(wire.read_snapshot, job_id=job_id))
 
@@ -300,10 +300,14 @@ class ClientSession:
         return await ResultDownload(self.opened.downloads, request, fresh_urls).run()
 
 
-def validate_job_id(job_id: str) -> None:
-    """Refuse what can't be an id."""
-    if not isinstance(job_id, str) or not wire.JOB_ID.fullmatch(job_id):
+def read_job_id(job: Job | str) -> str:
+    """Return the id of a job, or that id itself; refuse what can't be one."""
+    job_id = job.id if isinstance(job, Job) else job
+    if not isinstance(job_id, str):
+        raise InvalidRequestError(f"{type(job).__name__} is not a job, and not the id of one.")
+    if not wire.JOB_ID.fullmatch(job_id):
         raise InvalidRequestError(f"{safe_repr(job_id)} is not a job id.")
+    return job_id
 
 
 # The paid POST: a request in, the jobs that it made out, or a doubt.

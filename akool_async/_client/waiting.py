@@ -7,10 +7,10 @@ from datetime import datetime
 
 import anyio
 
-from akool_async._client.session import validate_job_id
+from akool_async._client.session import read_job_id
 from akool_async._clock import Clock, wait_event
 from akool_async._model.errors import InvalidRequestError, WaitTimeout
-from akool_async._model.responses import Snapshot
+from akool_async._model.responses import Job, Snapshot
 from akool_async._model.validators import positive
 from akool_async._polling.poll_state import PollSchedule, PollVerdict
 from akool_async._polling.scheduler import PolledJob, PollScheduler
@@ -28,14 +28,14 @@ def job_age(created_at: datetime | None, now: datetime) -> float | None:
 async def wait_completed(
     scheduler: PollScheduler,
     clock: Clock,
-    job_id: str,
+    job: Job | str,
     schedule: PollSchedule,
     *,
     give_up_after: float | None,
     age: float | None,
 ) -> Snapshot:
     """Wait until a job is completed; `AkoolClient.wait` describes it."""
-    validate_job_id(job_id)
+    job_id = read_job_id(job)
     positive.or_none.check("give_up_after", give_up_after)
     over = anyio.Event()
 
@@ -61,16 +61,16 @@ async def wait_completed(
 
 
 async def watch_snapshots(
-    scheduler: PollScheduler, job_id: str, schedule: PollSchedule
+    scheduler: PollScheduler, job: Job | str, schedule: PollSchedule, *, age: float | None
 ) -> AsyncIterator[Snapshot]:
     """Return a job's snapshots as they change; `AkoolClient.watch` describes it."""
-    validate_job_id(job_id)
+    job_id = read_job_id(job)
     news = anyio.Event()
 
     def changed(_: PolledJob) -> None:
         news.set()
 
-    watch = scheduler.watch(job_id, schedule, changed)
+    watch = scheduler.watch(job_id, schedule, changed, age=age)
     given: Snapshot | None = None
     try:
         while True:

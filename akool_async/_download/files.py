@@ -58,7 +58,7 @@ class FileAlreadyExistsError(InvalidRequestError):
 class FileBusyError(DownloadError):
     """Another download is writing a file of this name."""
 
-    advice = "Wait until it has finished, or use another name."
+    advice = "Do the same again once that one has finished: its files are kept. Or use another name."
 
 
 class ForeignFileError(FileBusyError):

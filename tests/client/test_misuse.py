@@ -39,6 +39,9 @@ async def test_only_a_request_is_paid_for(fast_house: Open, wrong: Any) -> None:
             with pytest.raises(ConfigurationError, match=r"^request must be a TranslationRequest or a Lip"):
                 await call(wrong)
 
+        with pytest.raises(ConfigurationError, match=r"^schedule must"):
+            await client.translate(video(), schedule=5)
+
         assert home.sandbox.audit.creates == ()
 
 
@@ -48,7 +51,7 @@ async def test_a_download_names_the_argument_that_is_wrong(fast_house: Open, tmp
         client = await home.client()
         done = await client.translate(video(), give_up_after=30)
         for name, options in {
-            "done": {"done": done.job, "into": tmp_path},
+            "done": {"done": 5, "into": tmp_path},
             "into": {"done": done, "into": None},
             "into ": {"done": done, "into": f"{tmp_path}/{NUL}"},
             "into  ": {"done": done, "into": b"folder"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import anyio
 import httpx
@@ -18,6 +19,7 @@ from akool_async import (
     FixedSchedule,
     InvalidRequestError,
     JobFailed,
+    PollContext,
     Snapshot,
     Status,
 )
@@ -317,6 +319,38 @@ async def test_a_job_that_is_paid_for_while_the_client_is_closed_is_named(house:
             tasks.start_soon(answer_once_closing, client.session.opened.api._deadlines, answer)
 
     assert home.sandbox.audit.jobs[0].id in said[0]
+
+
+async def test_a_job_may_be_given_instead_of_its_id(house: Open, tmp_path: Path) -> None:
+    async with house() as home:
+        client = await home.client()
+        submission = await client.submit(video())
+        (job,) = submission.accepted
+
+        done = await client.wait(job, give_up_after=30)
+        seen = [snapshot async for snapshot in client.watch(job, created_at=done.created_at)]
+        saved = await client.download(job, into=tmp_path)
+
+        assert {done.job_id, seen[-1].job_id, (await client.status(job)).job_id} == {job.id}
+        assert saved.video.name == f"{job.id}.mp4"
+        assert client.poll_soon(job) is False
+        for verb in (client.wait, client.status):
+            with pytest.raises(InvalidRequestError, match=r"^Submission is not a job"):
+                await verb(submission)
+
+
+async def test_one_translation_may_be_polled_by_a_schedule_of_its_own(house: Open) -> None:
+    asked = []
+
+    class Schedule:
+        def next_poll(self, context: PollContext, rand: float) -> float:
+            asked.append(context)
+            return 0.01
+
+    async with house() as home:
+        await (await home.client()).translate(video(), give_up_after=30, schedule=Schedule())
+
+    assert asked
 
 
 async def test_leaving_a_watch_early_is_fine(house: Open) -> None:

@@ -80,8 +80,12 @@ async def main(since: datetime) -> None:
         print(saved.video.name)
         submission = await client.submit(TranslationRequest(url=URL, targets=["ja", "fr"]))
         for job in submission.accepted:
-            snapshot = await client.wait(job.id, created_at=since)
+            snapshot = await client.wait(job, created_at=since)
             await client.download(snapshot, into="out")
+            await client.download(job, into="out")
+            await client.status(job)
+            async for seen in client.watch(job, created_at=since, schedule=FixedSchedule()):
+                print(seen.progress)
         async with (
             open_journal(Path("jobs.sqlite3")) as journal,
             open_batch(client, requests(["ja"], {}), journal=journal, download_to=Path("out")) as batch,
