@@ -397,3 +397,28 @@ def test_a_glossary_whose_name_no_file_can_have_is_a_mistake(write: Write) -> No
 
     assert len(found) == 1
     assert "can't be read" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "signs"),
+    [
+        ("url;languages;key", "/a.mp4,ja,one", ("';'", "','")),
+        ("url;key", "/a.mp4,one", ("';'", "','")),
+        ("url,languages,key", "/a.mp4;ja;one", ("','", "';'")),
+        ("url,languages,key", "/a.mp4\tja\tone", ("','", r"'\t'")),
+    ],
+)
+def test_rows_with_another_separator_than_the_header_are_no_long_urls(
+    write: Write, header: str, row: str, signs: tuple[str, str]
+) -> None:
+    path = write(f"{header}\n{URL}{row}\n{URL}{row}\n")
+
+    found = mistakes_of(path, defaults={"targets": ("ja",)})
+    assert [one.partition(": ")[0] for one in found] == ["films.csv:2", "films.csv:3"]
+    assert f"separated by {signs[0]}, and this row has none, but {signs[1]}." in found[0]
+
+
+def test_a_row_of_one_cell_may_leave_the_others_out(write: Write) -> None:
+    catalog = read_catalog(write(f'url;key\n{URL}/a.mp4\n"{URL}/b,c.mp4";\n'), defaults={"targets": ("ja",)})
+
+    assert [one.url for one in translations(catalog)] == [f"{URL}/a.mp4", f"{URL}/b,c.mp4"]

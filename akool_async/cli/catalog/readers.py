@@ -26,7 +26,7 @@ from akool_async.cli.catalog.model import (
     SourceLocation,
 )
 from akool_async.cli.catalog.sheets import ENDINGS, read_sheet
-from akool_async.cli.catalog.tables import Record, count_columns, fill_table
+from akool_async.cli.catalog.tables import SEPARATORS, Record, count_columns, fill_table
 from akool_async.cli.console import shown_argument
 
 _LARGEST: Final = 200 * 1024 * 1024
@@ -155,7 +155,6 @@ def _undecodable(path: Path, encoding: str) -> tuple[int, str]:
 
 # CSV and TSV.
 
-_SEPARATORS: Final = ",;\t|"
 _SAMPLE: Final = 30
 """Lines by which the separator is found."""
 
@@ -187,7 +186,7 @@ def _separator(sample: list[str], path: Path, is_column: IsColumn) -> str:
         rows = [[name.strip().strip('"') for name in line.split(separator)] for line in sample]
         return max(((count_columns(row, is_column), len(row)) for row in rows), default=(0, 0))
 
-    return max(_SEPARATORS, key=known)
+    return max(SEPARATORS, key=known)
 
 
 def _records(lines: Iterator[str], separator: str, table: CatalogTable, *, first: int) -> Iterator[Record]:
@@ -212,7 +211,7 @@ _ERRORS: Final = {
     **{
         f"'{separator}' expected after '\"'": "Something follows a closing quotation mark; "
         "a quotation mark within a cell is written twice."
-        for separator in _SEPARATORS
+        for separator in SEPARATORS
     },
 }
 

@@ -16,6 +16,9 @@ Record: TypeAlias = tuple[int, int, list[str]]
 Merged: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """Row and column of the first and the last of the cells that are merged, from 0; the first has the value."""
 
+SEPARATORS: Final = ",;\t|"
+"""What may stand between the cells of a line of text."""
+
 HEADER_WITHIN: Final = 20
 """Rows that are searched for the column names: above them people write titles."""
 
@@ -57,7 +60,7 @@ def fill_table(
         table.notes.append(f"{file}: The column names are in line {top[at][0]}; nothing above it is read.")
     names = _names(top[at], table, is_column)
     lost = _lost(names, top[at], merged, is_column)
-    table.rows = _rows(chain(top[at + 1 :], records), names, table, lost, whole=bool(separator))
+    table.rows = _rows(chain(top[at + 1 :], records), names, table, lost, separator)
 
 
 def _names(header: Record, table: CatalogTable, is_column: IsColumn) -> list[str]:
@@ -96,15 +99,24 @@ def _lost(names: list[str], header: Record, merged: Iterable[Merged], is_column:
 
 
 def _rows(
-    records: Iterable[Record], names: list[str], table: CatalogTable, lost: Mapping[int, str], *, whole: bool
+    records: Iterable[Record], names: list[str], table: CatalogTable, lost: Mapping[int, str], separator: str
 ) -> Iterator[CatalogRow]:
-    """Yield the rows. Values in lost columns are mistakes, in a whole table all values without a column."""
-    layout = table.layout
+    """Yield the rows. Values in lost columns are mistakes, in a text all values without a column."""
+    layout, whole = table.layout, bool(separator)
+    others = [sign for sign in SEPARATORS if sign != separator] if whole else []
     width = len(names)
     nameless = [number for number, name in enumerate(names) if not name]
     unread = set[int]()
     for line, row, values in records:
         if not any(map(str.strip, values)):
+            continue
+        # Such a row would be one long URL, and be paid for with the options of the command line.
+        if len(values) == 1 < width and (other := next((sign for sign in others if sign in values[0]), "")):
+            text = (
+                f"The column names are separated by {separator!r}, and this row has none, but {other!r}. "
+                f"Write both alike; a row of one cell that holds {other!r} has to end with {separator!r}."
+            )
+            table.add_mistake(SourceLocation(layout.file, line), text)
             continue
         for number in (*nameless, *range(width, len(values) if whole else 0)):
             if number < len(values) and values[number].strip():
