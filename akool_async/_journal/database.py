@@ -18,7 +18,7 @@ from typing import Final
 
 from akool_async._journal.entry import COLUMNS
 from akool_async._journal.lock import Watermark
-from akool_async._journal.names import beside, check_name, draft_pattern
+from akool_async._journal.names import beside, check_name, draft_pattern, unreadable_journal
 from akool_async._journal.table import DATABASE_ERRORS, MILLIONTHS, MOST_CREDITS
 from akool_async._model.errors import (
     JournalCorruptedError,
@@ -209,8 +209,10 @@ def map_sqlite_error(path: str | os.PathLike[str], error: Exception, doing: str)
         return JournalCorruptedError(f"The journal {path} is damaged: a text in it is not valid UTF-8.")
     undecoded = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB:
+        return unreadable_journal(path, str(error), is_database=False)
     if undecoded or code in (_UNREADABLE if doing == "read" else _DAMAGED):
-        return JournalCorruptedError(f"The journal {path} is damaged or is not a journal: {error}.")
+        return JournalCorruptedError(f"The journal {path} is damaged: {error}.")
     words = getattr(error, "strerror", None) or str(error)
     if doing == "read":
         return JournalError(
@@ -272,13 +274,11 @@ def _is_alone(path: Path) -> bool:
 
 def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
     if _pragma(connection, "application_id") != APPLICATION_ID:
-        raise JournalCorruptedError(f"{path} is a file of SQLite, but not a journal.")
+        raise unreadable_journal(path, "", is_database=True)
     version, known = _pragma(connection, "user_version"), len(MIGRATIONS)
     # A newer version may know states that this one would read as "not sent yet".
     if version > known:
-        raise JournalVersionError(
-            f"The journal {path} has version {version}; this package knows up to {known}."
-        )
+        raise JournalVersionError(f"The journal {path} has version {version}; the newest known is {known}.")
     if version < 1:
         raise JournalCorruptedError(f"The journal {path} has no version: it was not made by this package.")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from akool_async._model.errors import JournalError
+from akool_async._model.errors import JournalCorruptedError, JournalError
 
 _ENDINGS: Final = ("-wal", "-shm", "-journal", ".lock", ".runs", ".on-saved", ".media")
 
@@ -14,6 +15,24 @@ _ENDINGS: Final = ("-wal", "-shm", "-journal", ".lock", ".runs", ".on-saved", ".
 def beside(path: Path, suffix: str) -> Path:
     """Return the file beside a journal whose name has this added."""
     return path.with_name(f"{path.name}{suffix}")
+
+
+def unreadable_journal(path: str | os.PathLike[str], why: str, *, is_database: bool) -> JournalCorruptedError:
+    """Return the error of a file that can't be read as a journal.
+
+    A backup is to be put only where a journal was: elsewhere it would overwrite a catalog or a video.
+    """
+    place = Path(path)
+    text = "is a file of SQLite, but not a journal" if is_database else "is not a journal"
+    if beside(place, ".lock").exists() or (place.suffix == ".sqlite3" and not is_database):
+        words = f"{place} {text}." if is_database else f"The journal {place} is damaged or {text}: {why}."
+        return JournalCorruptedError(words)
+    return JournalCorruptedError(
+        f"{place} {text}.",
+        impact="It was left as it is, and nothing was sent.",
+        advice="Name the journal, or the folder with the results. `akool-async run` takes a catalog, and "
+        "`akool-async inspect` a video.",
+    )
 
 
 def draft_pattern(name: str) -> str:

@@ -90,7 +90,7 @@ def is_terminal(console: Console) -> bool:
 
 
 _MAY_BE_KEY: Final = re.compile(
-    r"(?!.*\.[a-z][a-z0-9]{1,4}$) (?=.*\d.*[A-Za-z] | .*[A-Za-z].*\d | .*[a-z].*[A-Z] | .*[A-Z]{2}.*[a-z])"
+    r"(?!.*\.[a-z][a-z0-9]{1,6}$) (?=.*\d.*[A-Za-z] | .*[A-Za-z].*\d | .*[a-z].*[A-Z] | .*[A-Z]{2}.*[a-z])"
     r" [\w+/=.:~-]{8,}",
     re.VERBOSE,
 )

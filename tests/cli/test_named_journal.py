@@ -176,3 +176,38 @@ def test_a_journal_that_is_not_there_is_said_before_many_jobs_are_paid(
         assert (begins in " ".join(one.err.split())) is told
     assert "No journal at" not in again.err
     assert len(vendor.audit.jobs) == len(languages.split(","))
+
+
+@pytest.mark.parametrize("command", ["verify", "report", "status", "list", "export", "resume", "resolve"])
+def test_a_file_that_is_no_journal_is_called_so_and_not_to_be_replaced(
+    akool: Command, vendor: Sandbox, elsewhere: Path, command: str
+) -> None:
+    films = {"films.csv": b"url,languages\nhttps://example.com/1.mp4,ja\n" * 20, "film.mp4": bytes(4000)}
+    for name, content in films.items():
+        (elsewhere / name).write_bytes(content)
+    named = [(option, name) for name in films for option in ("--journal", "")]
+    told = [akool(command, *filter(None, words)) for words in named if command != "resolve" or words[0]]
+
+    for one in told:
+        assert one.code == 1
+        assert re.search(r"films?\.\w+ is not a journal\. It was left as it is", one.err), one.err
+        assert "Name the journal, or the folder with the results." in one.err
+        assert "backup" not in one.err
+    assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == films
+
+
+def test_a_journal_that_was_overwritten_is_to_be_replaced_by_a_backup(
+    akool: Command, vendor: Sandbox, elsewhere: Path
+) -> None:
+    assert akool(*RUN, "--journal", "mine.db").code == 0
+    Path("mine.db").write_bytes(b"something else" * 500)
+    told = akool("status", "--journal", "mine.db")
+
+    assert told.code == 1
+    assert "mine.db is damaged or is not a journal" in told.err
+    assert "Put a backup in its place" in told.err
+
+
+@pytest.mark.parametrize("name", ["jobs.sqlite3", "my-jobs-2026.sqlite3", "old2/journal.sqlite3"])
+def test_a_journal_that_is_not_there_is_named(akool: Command, elsewhere: Path, name: str) -> None:
+    assert f"There is no {name}." in akool("list", name).err
