@@ -73,6 +73,14 @@ class Doubts:
         # What the journal has recorded meanwhile was spent as well, and is accounted for.
         return self.before.balance - balance - (self.recorded - self.before.recorded)
 
+    def count_existing(self, balance: float | None) -> int:
+        """Return how many of the jobs in doubt exist at least, as far as the balance tells."""
+        missing = self.unaccounted(balance)
+        if missing is None or missing <= _CENT:
+            return 0
+        # Rounded up and from the dearest job: "at least" must be true even if all of them were dear.
+        return min(math.ceil(missing / self.dearest - _CENT), len(self.entries)) if self.dearest else 1
+
     def describe_credits(self, balance: float | None) -> Iterator[str]:
         """Return what the balance tells about the doubts."""
         if balance is None:
@@ -84,8 +92,7 @@ class Doubts:
         since = f"since {moment_text(self.before.at)}, when it was {credits_text(self.before.balance)}"
         yield f"Balance: {credits_text(balance)} credits; {since}."
         if missing > _CENT:
-            # Rounded up and from the dearest job: "at least" must be true even if all of them were dear.
-            jobs = min(math.ceil(missing / self.dearest - _CENT), len(self.entries)) if self.dearest else 1
+            jobs = self.count_existing(balance)
             yield (
                 f"{credits_text(missing)} credits are unaccounted for: they were spent and the journal does "
                 f"not know on what. So at least {jobs} of the jobs in doubt "
@@ -270,9 +277,12 @@ def confirm_not_made(
     connection: ConnectionOptions,
     accepting: Callable[[str], str],
     *,
+    evidence: str = "",
     yes: bool,
 ) -> bool:
     """Return whether an entry may be called not made: the vendor has none of the jobs, or the user agrees.
+
+    Other evidence that its job was made is asked about, too.
 
     The jobs are those that its answer named and no other entry has; `accepting` returns the command by which
     one is accepted as the entry's.
@@ -281,7 +291,7 @@ def confirm_not_made(
         InvalidRequestError: there is no terminal to ask on.
     """
     jobs: dict[str, Snapshot | None] = {}
-    name, question = entry_label(entry), ""
+    name, question = entry_label(entry), evidence
     try:
         if job_ids:
             connection.ask(lambda client: _look_up(client, job_ids, jobs))

@@ -367,7 +367,8 @@ def test_a_lost_call_for_several_languages_is_one_question(lost: Book, vendor: S
 
 
 def test_no_answers_for_all_languages_of_a_call(lost: Book, vendor: Sandbox) -> None:
-    told = on_terminal("resolve", "--out", lost.out, answers=[("`no` if no job was made", "no")])
+    answers = [("`no` if no job was made", "no"), ("[y/N]", "y"), ("[y/N]", "y")]
+    told = on_terminal("resolve", "--out", lost.out, answers=answers)
 
     assert told.code == 0, told.text
     assert {entry.state for (key, _), entry in lost.read().items() if key == "lost"} == {State.PLANNED}
@@ -384,6 +385,41 @@ def test_the_balance_tells_how_many_jobs_exist_at_least(lost: Book, akool: Comma
         (1, "ja", 8.0),
         (1, "fr", 8.0),
     ]
+
+
+def test_no_is_asked_once_more_where_the_balance_says_that_the_job_exists(
+    lost: Book, vendor: Sandbox
+) -> None:
+    answers = [
+        ("`no` if no job was made", "no"),
+        ("2 of the 2 jobs in doubt exist", "n"),
+        ("[y/N]", "n"),
+        (">", ""),
+    ]
+    told = on_terminal("resolve", "--out", lost.out, answers=answers)
+
+    assert told.code == 6, told.text
+    assert {entry.state for (key, _), entry in lost.read().items() if key == "lost"} == {State.IN_DOUBT}
+
+
+def test_against_the_balance_a_script_says_not_made_only_with_yes(
+    lost: Book, akool: Command, vendor: Sandbox
+) -> None:
+    order = ["resolve", "lost", "--not-made", "--out", lost.out, "--language"]
+    refused = akool(*order, "ja")
+    made = next(job.id for job in vendor.audit.jobs if "lost" in job.url and job.language == "ja")
+    assert akool("resolve", "lost", "--job-id", made, "--language", "ja", "--out", lost.out).code == 0
+    other = akool(*order, "fr")
+    before = lost.read()["lost", "fr"].state
+    agreed = akool(*order, "fr", "--yes")
+
+    for told in (refused, other):
+        assert told.code == 2, told.err
+        assert "credits that are unaccounted for say" in told.err
+        assert "--yes" in told.err
+    assert before is State.IN_DOUBT
+    assert agreed.code == 0, agreed.err
+    assert lost.read()["lost", "fr"].state is State.PLANNED
 
 
 def test_a_balance_without_a_gap_is_no_proof(

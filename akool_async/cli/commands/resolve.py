@@ -73,7 +73,7 @@ def resolve(
         jobs that the answer named.
     yes
         Accept a job that was made at another time than the call was sent, or into another language; or
-        --not-made although the vendor has a job that the answer named.
+        --not-made although the vendor has a job that the answer named, or credits are unaccounted for.
     """
     if job_id is not None and not_made:
         raise InvalidRequestError("Name either --job-id or --not-made, not both.")
@@ -88,7 +88,7 @@ def resolve(
     if key is not None and not found:
         name = f"{key} {language or ''}".strip()
         raise InvalidRequestError(f"No entry {name!r} is in doubt.", impact="Nothing was changed.")
-    session = _ResolveSession(output, connection, yes=yes)
+    session = _ResolveSession(output, connection, yes=yes, in_doubt=len(doubts.entries))
     if job_id is not None or not_made:
         # One id given to two entries would save one result under two names, and lose the other job.
         if len(found) != 1:
@@ -98,6 +98,8 @@ def resolve(
                 impact="Nothing was changed.",
                 advice=f"Name its key and --language; `{output.command('resolve')}` explains each.",
             )
+        if not_made and doubts.before is not None:
+            session.existing = doubts.count_existing(ask_vendor(connection, ()).balance)
         return ExitCode.OK if session.resolve(found[0], job_id) else ExitCode.FAILED
     if not found:
         if as_json:
@@ -110,6 +112,7 @@ def resolve(
     if as_json:
         write_json([doubt_json(entry, number, known, doubts) for number, call in calls for entry in call])
         return ExitCode.IN_DOUBT
+    session.existing = doubts.count_existing(known.balance)
     money = list(doubts.describe_credits(known.balance))
     if known.failure is not None:
         money.append(f"The vendor could not be asked. {known.failure}")
@@ -140,13 +143,20 @@ def _commands(call: Sequence[Entry], output: OutputOptions) -> Iterator[str]:
         yield f"    {output.command('resolve', entry.key, language=language, not_made=True)}"
 
 
-@attrs.frozen
+@attrs.define
 class _ResolveSession:
-    """Record what became of calls."""
+    """Record what became of calls.
+
+    Attributes:
+        in_doubt: entries of the journal that are in doubt still.
+        existing: how many of their jobs exist at least, by the balance.
+    """
 
     output: OutputOptions
     connection: ConnectionOptions
     yes: bool
+    in_doubt: int
+    existing: int = 0
 
     def ask(self, call: Sequence[Entry]) -> bool:
         """Ask until there is an answer for every language of a call; False when some stay in doubt."""
@@ -190,7 +200,12 @@ class _ResolveSession:
             async with self.output.reading() as journal:
                 return [one for one in entry.doubt_ids if journal.find_job(one) is None]
 
-        snapshot = None
+        snapshot, evidence = None, ""
+        if self.existing >= self.in_doubt:
+            evidence = (
+                f"The credits that are unaccounted for say that at least {self.existing} of the "
+                f"{counted(self.in_doubt, 'job')} in doubt {'exists' if self.existing == 1 else 'exist'}."
+            )
         if job_id is not None:
             snapshot = accept_job(job_id, entry, self.connection, yes=self.yes)
             if snapshot is None:
@@ -200,6 +215,7 @@ class _ResolveSession:
             anyio.run(named_jobs),
             self.connection,
             lambda one: self.output.command("resolve", entry.key, language=entry.target or None, job_id=one),
+            evidence=evidence,
             yes=self.yes,
         ):
             return False
@@ -213,6 +229,8 @@ class _ResolveSession:
                     await journal.resolve(entry.key, entry.target, job_id=snapshot.job_id, snapshot=snapshot)
 
         anyio.run(record)
+        self.in_doubt -= 1
+        self.existing -= snapshot is not None
         if snapshot is None:
             print_info(f"{entry_label(entry)}: not made. The next run sends it, which costs credits.")
         else:
