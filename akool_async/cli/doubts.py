@@ -282,7 +282,7 @@ def confirm_not_made(
 ) -> bool:
     """Return whether an entry may be called not made: the vendor has none of the jobs, or the user agrees.
 
-    Other evidence that its job was made is asked about, too.
+    Other evidence that its job was made needs the same consent.
 
     The jobs are those that its answer named and no other entry has; `accepting` returns the command by which
     one is accepted as the entry's.

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
+from pathlib import Path
 from typing import Final, overload
 
 import anyio
@@ -39,7 +40,8 @@ from akool_async._model.requests import private_inputs
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._storage import result_folder
 from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
-from akool_async.cli.options import OutputOptions
+from akool_async.cli.options import JOURNAL, OutputOptions
+from akool_async.cli.other_journals import find_paid_elsewhere
 from akool_async.cli.other_work import PAID, other_video, other_work, what_differs
 from akool_async.cli.paid_work import PaidWork, find_repeated_files
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
@@ -334,6 +336,7 @@ async def make_plan(
         # Results may have been moved, or this be another current directory; the first few need no warning.
         begins_anew = not exists and older is None and estimate.jobs >= _MANY
         begins = f"No journal at {journal} yet: a new one begins, and knows of nothing that was paid before."
+        elsewhere = "" if older else await _paid_elsewhere(entries, output, catalog.path)
         plan = Plan(
             catalog=catalog,
             entries=entries,
@@ -345,7 +348,8 @@ async def make_plan(
             lock_holder=opened.find_lock_holder(),
             older=older,
             notes=(
-                *([begins] if begins_anew else []),
+                *([begins] if begins_anew or (elsewhere and not exists) else []),
+                *([elsewhere] if elsewhere else []),
                 *catalog.notes,
                 *(one for one in renamed if isinstance(one, str)),
                 *_shared_names(entries),
@@ -359,6 +363,22 @@ async def make_plan(
     if checked.issues:
         raise CatalogError(checked.issues)
     return attrs.evolve(plan, checked=checked)
+
+
+async def _paid_elsewhere(entries: Iterable[PlanEntry], output: OutputOptions, catalog: Path) -> str:
+    """Return that another journal knows what this one has no job of; "" if none does."""
+    exists = output.path.exists()
+    unknown = (
+        one for one in entries if one.action is PlannedAction.FOUND or (one.action.is_paid and not exists)
+    )
+    wanted = [(one.item.request, one.target) for one in islice(unknown, _MANY)]
+    place = await find_paid_elsewhere(output, catalog, wanted) if wanted else None
+    if place is None:
+        return ""
+    use = f"--out {place.parent}" if place.name == JOURNAL else f"--journal {place}"
+    without = " and without --journal" if output.journal is not None and place.name == JOURNAL else ""
+    said = f"The journal {place} has some of this as paid, or maybe paid"
+    return f"{said}: with {use}{without} that is not paid again."
 
 
 def _action_for_saved(found: Entry, output: OutputOptions) -> PlannedAction:

@@ -259,6 +259,10 @@ def what_continues(cause: StopCause | None) -> str:
     """Return what becomes of jobs in progress, after a stop."""
     if cause is StopCause.STORAGE:
         return "Jobs in progress are waited for; the next run saves their results."
+    # Neither may a poll be answered with a key that was refused, nor a result be recorded in a journal that
+    # can't be written.
+    if cause in (StopCause.FAILURE, StopCause.CREDENTIALS):
+        return "Jobs in progress continue at the vendor; the next run saves what this one can't."
     return "What is in progress is saved."
 
 

@@ -28,6 +28,7 @@ from akool_async.cli.events import Events
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.on_saved import CommandResult, SavedCommand, SavedCommands
 from akool_async.cli.options import ConnectionOptions, OutputOptions, RunLimits
+from akool_async.cli.other_journals import journal_beside
 from akool_async.cli.pages import write_report
 from akool_async.cli.plan import Plan, PlannedAction, RetryRules
 from akool_async.cli.preflight import NO_VIDEOS, VideoOptions, make_checked_plan
@@ -184,6 +185,8 @@ def _finish(summary: RunSummary | None, options: RunOptions, events: Events) -> 
     if (
         options.limits.report is not False
         and options.output.path.exists()
+        # What was refused as a whole has nothing to show, and may be beside the report of another journal.
+        and (summary.counts.found < summary.counts.expected or journal_beside(options.output) is None)
         and (index := write_report(options.output))
     ):
         print_info(f"To look at the results: {index}")

@@ -30,6 +30,7 @@ from akool_async.cli.console import counted, duration
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.next_commands import same_command
 from akool_async.cli.options import OutputOptions
+from akool_async.cli.other_journals import journal_beside
 from akool_async.cli.plan import PlanEntry, PlannedAction
 
 SAVED: Final = "saved"
@@ -275,6 +276,8 @@ class RunSummary:
         if score.found:
             # The same command would find the same: only another journal, or to pay once more, changes that.
             yield f"Of {score.found:,} the results are in the folder and paid; this journal has no such jobs."
+            if (other := journal_beside(self.output)) is not None:
+                yield f"The journal {other} lies beside the results: run again without --journal to use it."
             yield "To have them counted, put the journal that knows them, or its newest backup, in the place"
             yield f"of {self.output.path} and run again. Without one, use the files; --pay-again pays twice."
         unsent = self.not_submitted - score.found - len(score.to_correct)

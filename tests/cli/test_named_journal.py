@@ -211,3 +211,44 @@ def test_a_journal_that_was_overwritten_is_to_be_replaced_by_a_backup(
 @pytest.mark.parametrize("name", ["jobs.sqlite3", "my-jobs-2026.sqlite3", "old2/journal.sqlite3"])
 def test_a_journal_that_is_not_there_is_named(akool: Command, elsewhere: Path, name: str) -> None:
     assert f"There is no {name}." in akool("list", name).err
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--out", "other"), ("--journal", "other.sqlite3", "--out", "other")]
+)
+def test_another_journal_that_knows_of_the_work_is_named_before_it_is_paid_again(
+    akool: Command, vendor: Sandbox, elsewhere: Path, options: tuple[str, ...]
+) -> None:
+    (elsewhere / "talks.csv").write_text("url,languages\nhttps://example.com/1.mp4,ja\n")
+    first = akool("run", "talks.csv", "--yes", "--out", "talks")
+    planned = akool("plan", "talks.csv", *options)
+    (elsewhere / "talks.csv").write_text("url,languages\nhttps://example.com/2.mp4,ja\n")
+    new = akool("plan", "talks.csv", *options)
+
+    assert first.code == 0, first.err
+    assert "No journal at " in planned.err
+    assert (
+        "The journal talks/jobs.sqlite3 has some of this as paid, or maybe paid: with --out talks"
+        in planned.err
+    )
+    assert ("and without --journal" in planned.err) is ("--journal" in options)
+    assert "The journal" not in new.err
+    assert "No journal" not in new.err
+
+
+def test_another_journal_for_results_that_are_there_names_theirs_and_leaves_their_report(
+    akool: Command, vendor: Sandbox, elsewhere: Path
+) -> None:
+    (elsewhere / "talks.csv").write_text("url,languages\nhttps://example.com/1.mp4,ja\n")
+    first = akool("run", "talks.csv", "--yes")
+    report = {
+        path: path.read_bytes() for path in (elsewhere / "results" / "report").rglob("*") if path.is_file()
+    }
+    told = akool("run", "talks.csv", "--yes", "--journal", "other.sqlite3")
+
+    assert first.code == 0, first.err
+    assert "The journal results/jobs.sqlite3 has some of this as paid" in told.err
+    assert "The journal results/jobs.sqlite3 lies beside the results: run again without --journal" in told.err
+    assert report
+    assert {path: path.read_bytes() for path in report} == report
+    assert len(vendor.audit.jobs) == 1

@@ -12,8 +12,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from akool_async import EntryProgress, Stage, Statistics
-from akool_async.cli.progress import ProgressSnapshot, RunProgress
+from akool_async import EntryProgress, Stage, Statistics, StopCause
+from akool_async.cli.progress import ProgressSnapshot, RunProgress, what_continues
 from akool_async.cli.run_summary import OutcomeCounts
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -127,3 +127,10 @@ def test_every_stage_has_words(stage: Stage) -> None:
 
     assert stage.name not in shown
     assert ("100 %" in shown) is (stage is Stage.SAVING)
+
+
+@pytest.mark.parametrize("cause", [StopCause.FAILURE, StopCause.CREDENTIALS])
+def test_what_may_not_be_saved_is_not_called_saved(cause: StopCause) -> None:
+    assert what_continues(cause) == (
+        "Jobs in progress continue at the vendor; the next run saves what this one can't."
+    )

@@ -17,7 +17,7 @@ Merged: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """Row and column of the first and the last of the cells that are merged, from 0; the first has the value."""
 
 SEPARATORS: Final = ",;\t|"
-"""What may stand between the cells of a line of text."""
+"""What may separate the cells of a line of text."""
 
 HEADER_WITHIN: Final = 20
 """Rows that are searched for the column names: above them people write titles."""
