@@ -220,16 +220,15 @@ class EntryLife:
                     self._rate.succeeded()
                     post.record_submission(submission)
                 self._answers.count(post)
-                # All that the answer says is committed in one write, before it is reported or acted on.
-                changes, unrecorded = post.changes(self._state.previous_doubt, self._clock.now()), None
+                unrecorded = None
                 try:
-                    await self._journal.record(*changes)
+                    await self._answers.commit(post)
                 except JournalError as error:
                     unrecorded = error
             if unrecorded is None:
                 self._answers.follow(post)
         if unrecorded is not None:
-            await self._answers.record(post, changes, unrecorded)
+            await self._answers.record(post, unrecorded)
 
     async def finish(self, entry: BatchEntry, job: PolledJob) -> None:
         """Take one terminal job to its outcome: the second half. Its slot was released when it ended.

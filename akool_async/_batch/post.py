@@ -19,6 +19,7 @@ from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit
 from akool_async._batch.state import BatchState
 from akool_async._journal import Entry, EntryUpdate
+from akool_async._journal.table import JobTakenError
 from akool_async._model.codes import CodeKind, lookup
 from akool_async._model.dispositions import Disposition
 from akool_async._model.errors import (
@@ -64,6 +65,7 @@ class Post:
         failures: the others.
         again: entries that are sent again.
         own_ids: by language the job that an unusable answer names for it.
+        taken_ids: by language the job that the answer names for it, and that another entry has.
         other_ids: jobs in the answer that may be an entry's, or were not asked for.
         sent: when it was sent, in seconds of the clock.
         token: the unguessable part of its webhook URL, or "".
@@ -76,6 +78,7 @@ class Post:
     failures: list[PostFailure] = attrs.field(factory=list)
     again: list[BatchEntry] = attrs.field(factory=list)
     own_ids: dict[str, str] = attrs.field(factory=dict)
+    taken_ids: dict[str, str] = attrs.field(factory=dict)
     other_ids: tuple[str, ...] = ()
     sent: float = 0.0
     sent_at: datetime | None = None
@@ -94,9 +97,9 @@ class Post:
             entry.request = self.request
 
     def doubt_ids(self, entry: BatchEntry) -> tuple[str, ...]:
-        """Return the ids in an unusable answer that may be this entry's job."""
-        own = self.own_ids.get(entry.target)
-        return self.other_ids if own is None else (own, *self.other_ids)
+        """Return the ids in an unusable answer that a person has to look at for this entry."""
+        named = (ids.get(entry.target) for ids in (self.own_ids, self.taken_ids))
+        return (*filter(None, named), *self.other_ids)
 
     def candidate_ids(self, entry: BatchEntry) -> tuple[str, ...]:
         """Return those that the API is asked for: the job of this language, or all if none is named."""
@@ -153,6 +156,17 @@ class Post:
         for target in submission.missing:
             reason = f"The answer to a paid call does not mention {target!r}."
             self.fail([entries[target]], SubmissionInDoubt(reason, targets=(target,)))
+
+    def give_up_job(self, name: tuple[str, str], job_id: str) -> tuple[BatchEntry, Job]:
+        """Put an entry in doubt: another one has the job that the answer names for it. Return both."""
+        (made,) = (one for one in self.submitted if one[0].name == name)
+        self.submitted.remove(made)
+        entry = made[0]
+        self.taken_ids[entry.target], entry.job = job_id, None
+        reason = f"The answer to a paid call names job {job_id}, which another entry has."
+        logger.warning("%s That for %s (%s) may have made another job.", reason, *name)
+        self.fail([entry], SubmissionInDoubt(reason, targets=(entry.target,)))
+        return made
 
     @property
     def answered(self) -> bool:
@@ -261,11 +275,27 @@ class AnswerRecorder:
         doubts = [failure.entry for failure in post.failures if failure.disposition.state is State.IN_DOUBT]
         for entry in doubts:
             self._state.budget.count_unknown(entry.name)
-        if post.answered:
-            self._state.breaker.count_answer()
+
+    async def commit(self, post: Post) -> None:
+        """Commit all that the answer says in one write, before it is reported or acted on.
+
+        Raises:
+            JournalError: it is not recorded.
+        """
+        while True:
+            changes = post.changes(self._state.previous_doubt, self._clock.now())
+            try:
+                return await self._state.journal.record(*changes)
+            # Seen in the write itself: the answer that names the same job may be on its way, too.
+            except JobTakenError as error:
+                entry, job = post.give_up_job(error.entry, error.job_id)
+                if job.credits_locked:  # else it is counted as unknown
+                    self._state.budget.count_unknown(entry.name)
 
     def follow(self, post: Post) -> None:
         """Poll the jobs that a POST made, and end its other entries, once all of it is in the journal."""
+        if post.answered:
+            self._state.breaker.count_answer()
         for entry, job in post.submitted:
             self._report(SubmittedEvent(**entry.event_fields, credits_locked=job.credits_locked))
             finished = self._callbacks.finished_before_response(post.token, job.id)
@@ -316,14 +346,16 @@ class AnswerRecorder:
             return attrs.evolve(unsent, reason=still_in_doubt(error))
         return entry.rejected(str(error), error.code, now)
 
-    async def record(self, post: Post, changes: list[EntryUpdate], error: JournalError) -> None:
+    async def record(self, post: Post, error: JournalError) -> None:
         """Try again to commit the changes of a POST, which is not followed until that succeeds.
 
         The ids are in the log from now on. If they can't be written soon, the entries end as in doubt, with
         their ids, and nothing more is submitted; the tries continue.
         """
-        named = (job_id for change in changes for job_id in (change.job_id, *(change.doubt_ids or ())))
-        ids = ", ".join(filter(None, named)) or "none"
+        named = dict.fromkeys(job.id for _, job in post.submitted)
+        for failure in post.failures:
+            named |= dict.fromkeys(post.doubt_ids(failure.entry))
+        ids = ", ".join(named | dict.fromkeys(post.other_ids)) or "none"
         for entry in post.entries:
             logger.warning(
                 "The answer to the paid call for %s (%s) could not be recorded; the jobs in it are: %s. %s",
@@ -346,7 +378,7 @@ class AnswerRecorder:
             finally:  # also when the batch is left: it is the last chance
                 with anyio.CancelScope(shield=True):
                     try:
-                        await self._state.journal.record(*changes)
+                        await self.commit(post)
                         recorded = True
                     except JournalError as again:
                         error = again

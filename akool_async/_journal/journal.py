@@ -292,8 +292,8 @@ class Journal(ReadableJournal, LongLived):
         A caller that is cancelled meanwhile does not take them back: what was handed in is written.
 
         Raises:
-            IllegalTransitionError: a change is not allowed after the entry's state, would lose a job's id, or
-                names an entry that does not exist.
+            IllegalTransitionError: a change is not allowed after the entry's state, would lose a job's id,
+                gives an entry the job of another one, or names an entry that does not exist.
             JournalWriteError: they could not be written: submit nothing more.
         """
         urgent = any(change.state not in _ASKED_AGAIN for change in changes)

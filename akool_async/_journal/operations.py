@@ -26,7 +26,7 @@ from akool_async._journal.entry import (
     encode_request,
     load_texts,
 )
-from akool_async._journal.table import EntryRow, EntryTable, SqlValue, Values
+from akool_async._journal.table import EntryRow, EntryTable, JobTakenError, SqlValue, Values
 from akool_async._model.errors import IllegalTransitionError, InvalidRequestError, JournalCorruptedError
 from akool_async._model.filenames import collision_key
 from akool_async._model.fingerprint import fingerprint, work_of
@@ -319,6 +319,14 @@ def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None
     return ""
 
 
+def check_owner(table: EntryTable, job_id: str, entry: tuple[str, str]) -> None:
+    """Refuse to give an entry the job of another one: its own would be looked for by nobody."""
+    owner = table.job_owner(job_id)
+    if owner is not None:
+        name = f"entry {display_name(*owner)}" if owner[0] else "an entry that has ended"
+        raise JobTakenError(f"Job {sanitize(job_id)} belongs to {name} already.", entry, job_id)
+
+
 class RecordUpdates:
     """Changes of one caller, atomic.
 
@@ -349,6 +357,8 @@ class RecordUpdates:
                 rejection = rejection_reason(update.change, row, update.mark)
                 if rejection:
                     raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
+                if row is not None and update.change.job_id and not row.job_id:
+                    check_owner(table, update.change.job_id, (key, target))
                 columns = update.columns(row)
                 if row is None:
                     table.insert({"key": key, "target": target, **columns})
@@ -394,13 +404,6 @@ class ResolveDoubt:
         if self.job_id is None:
             change = EntryUpdate(key=self.key, target=target, state=State.PLANNED)
         else:
-            taken = table.connection.execute(
-                "SELECT key, target FROM entry WHERE job_id = ? AND job_id <> ''", (self.job_id,)
-            ).fetchone()
-            if taken is not None:
-                raise IllegalTransitionError(
-                    f"Job {sanitize(self.job_id)} belongs to entry {display_name(*taken)} already."
-                )
             change = EntryUpdate(
                 key=self.key,
                 target=target,

@@ -94,7 +94,7 @@ class Store:
         self.path = path
         self._accept_older = accept_older
         self.recovered = 0
-        self._forgotten_names = CompactSet() if forget_ended else None
+        self._forgotten = CompactSet() if forget_ended else None
         self._mutex = threading.Lock()
         self.lock: JournalLock | None = None
         self._read_only = read_only
@@ -150,7 +150,7 @@ class Store:
         """What writes it."""
         if self._writing is None:
             raise JournalClosedError("The journal is not open for writing.")
-        return EntryTable(self._writing, self._forgotten_names)
+        return EntryTable(self._writing, self._forgotten)
 
     def commit(self, operations: Sequence[PendingOperation]) -> None:
         """Do what all operations want in one durable transaction; each says how it went.

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 import attrs
 
-from akool_async._model.errors import JournalCorruptedError
+from akool_async._model.errors import IllegalTransitionError, JournalCorruptedError
 from akool_async._model.filenames import collision_key
 from akool_async._model.fingerprint import CompactSet
 from akool_async._model.redact import sanitize
@@ -50,6 +50,22 @@ _FIND: Final = """
         name, token, doubt_ids
     FROM entry WHERE key = ? AND target = ?
 """
+
+
+class JobTakenError(IllegalTransitionError):
+    """A job was named for an entry, and another entry has it.
+
+    Attributes:
+        entry: key and language of the entry for which it was named.
+        job_id: the job.
+    """
+
+    advice = "Record the entry as IN_DOUBT, with the id among its doubt_ids."
+
+    def __init__(self, message: str, entry: tuple[str, str], job_id: str) -> None:
+        super().__init__(message)
+        self.entry = entry
+        self.job_id = job_id
 
 
 class Contribution(NamedTuple):
@@ -203,6 +219,9 @@ _DEAREST: Final = """
 """
 """What the dearest of the jobs that were entered last cost."""
 
+_JOB: Final = "job"
+"""What stands beside a job's id among the names that are forgotten."""
+
 _NO_ROW: Final = EntryRow(0, State.PLANNED, 0, "", "", None, None, 0.0, 0, "", "", "[]")
 
 
@@ -218,14 +237,14 @@ class EntryTable:
     """The entries of one file, inside the transaction of the one writer.
 
     Args:
-        forgotten_names: names of deleted entries; None keeps every entry.
+        forgotten: names and jobs of deleted entries; None keeps every entry.
     """
 
-    def __init__(self, connection: sqlite3.Connection, forgotten_names: CompactSet | None = None) -> None:
+    def __init__(self, connection: sqlite3.Connection, forgotten: CompactSet | None = None) -> None:
         self.connection = connection
         self._deltas: list[Delta] = []
-        self._forgotten_names = forgotten_names
-        self._freed: list[str] = []
+        self._forgotten = forgotten
+        self._freed: list[tuple[str, str]] = []
 
     def take_deltas(self) -> list[Delta]:
         """Return what was written since the last call."""
@@ -245,10 +264,18 @@ class EntryTable:
     def name_taken(self, name_folded: str) -> bool:
         """Whether an entry holds a name that collides with this one."""
         # A file of a deleted entry is still on the disk: another entry of that name would overwrite it.
-        if self._forgotten_names is not None and self._forgotten_names.contains(name_folded, ""):
+        if self._forgotten is not None and self._forgotten.contains(name_folded, ""):
             return True
         statement = "SELECT 1 FROM entry WHERE name_folded = ? AND name_folded <> ''"
         return self.connection.execute(statement, (name_folded,)).fetchone() is not None
+
+    def job_owner(self, job_id: str) -> tuple[str, str] | None:
+        """Return key and language of the entry that has a job; empty ones if that entry was deleted."""
+        if self._forgotten is not None and self._forgotten.contains(job_id, _JOB):
+            return "", ""
+        statement = "SELECT key, target FROM entry WHERE job_id = ? AND job_id <> '' LIMIT 1"
+        found = self.connection.execute(statement, (job_id,)).fetchone()
+        return None if found is None else (str(found[0]), str(found[1]))
 
     def insert(self, values: Values) -> None:
         """Add an entry."""
@@ -261,20 +288,22 @@ class EntryTable:
         after = row.after(values)
         self._deltas += [(row.contribution, -1), (after.contribution, 1)]
         # An entry whose POST had a token stays: a late callback could give its job to another entry.
-        if self._forgotten_names is not None and after.state in ENDED and not after.token:
+        if self._forgotten is not None and after.state in ENDED and not after.token:
             self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
             if after.name:
-                self._freed.append(collision_key(after.name))
+                self._freed.append((collision_key(after.name), ""))
+            if after.job_id:
+                self._freed.append((after.job_id, _JOB))
             return
         statement = _statement(tuple(values), insert=False)
         self.connection.execute(statement, (*values.values(), row.id))
 
     def settle(self, *, done: bool) -> None:
-        """Keep the names of what an operation deleted, at its end; one that is taken back deleted nothing."""
+        """Keep names and jobs of what an operation deleted, at its end; one taken back deleted nothing."""
         freed, self._freed = self._freed, []
-        if done and self._forgotten_names is not None:
-            for name in freed:
-                self._forgotten_names.add(name, "")
+        if done and self._forgotten is not None:
+            for one in freed:
+                self._forgotten.add(*one)
 
     def cost_of_ended(self, row: EntryRow) -> float:
         """Return what the job of an entry cost, in credits, which is about to be made once more."""

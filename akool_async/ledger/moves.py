@@ -55,6 +55,10 @@ _MOVE_INTENT: Final = """
         DO UPDATE SET state = excluded.state, job_id = excluded.job_id
     RETURNING token
 """
+_JOB_OWNER: Final = """
+    SELECT key, target FROM akool_ledger.intent
+    WHERE account = :account AND job_id = :job_id AND (key, target) <> (:key, :target) LIMIT 1
+"""
 _MOVED_INTENT: Final = f"""
     SELECT state, job_id FROM akool_ledger.intent {THIS}
         AND (sender = :post OR (token = :token AND token <> '') OR (job_id = :job_id AND job_id <> ''))
@@ -116,8 +120,9 @@ class LedgerMoves(LedgerPlans):
         """Enter what a journal holds, each entry in its state; return how many are new.
 
         What is in doubt stays so, what has a job is never paid again, under another key neither: what was
-        planned for the same work is ended, and says why. An entry that is there already gets what the journal
-        knows if nobody has begun with it; any other stays as it is.
+        planned for the same work is ended, and says why. An entry whose job another one has is in doubt. An
+        entry that is there already gets what the journal knows if nobody has begun with it; any other stays
+        as it is.
 
         The journal is not retired, and a run on it would pay for the same: `move_journal` does both.
 
@@ -141,6 +146,8 @@ class LedgerMoves(LedgerPlans):
                 if entry.state is State.PLANNED and entry.url_redacted:
                     continue  # only the catalog has the URL that can be sent
                 request = attrs.evolve(entry.request_for_target, key=entry.key)
+                if entry.job_id:
+                    entry = self._without_taken_job(connection, entry)
                 if entry.state is State.PLANNED:
                     conflicts = Conflicts()
                     self.find_same_work(connection, request, entry.key, conflicts)
@@ -188,6 +195,28 @@ class LedgerMoves(LedgerPlans):
             return moved
 
         return await self.run_transaction(work)
+
+    def _without_taken_job(self, connection: sa.Connection, entry: Entry) -> Entry:
+        """Return an entry of a journal; in doubt if another entry of the ledger has its job already."""
+        where = {"account": self.account, "key": entry.key, "target": entry.target, "job_id": entry.job_id}
+        owner = connection.execute(sa.text(_JOB_OWNER), where).one_or_none()
+        if owner is None:
+            return entry
+        # A vendor's wrong answer named it in an earlier version's journal; its own job may be paid as well.
+        return attrs.evolve(
+            entry,
+            state=State.IN_DOUBT,
+            reason=f"Its journal names job {entry.job_id}, which entry {display_name(*owner)} has.",
+            doubt_ids=tuple(dict.fromkeys((*entry.doubt_ids, entry.job_id))),
+            job_id="",
+            code=None,
+            files=(),
+            credits_locked=None,
+            credits_used=None,
+            created_at=None,
+            ended_at=None,
+            expires_at=None,
+        )
 
     def _knows_less(self, connection: sa.Connection, entry: Entry, others: Conflicts) -> bool:
         """Whether the ledger has an entry as planned, or in doubt, of which a journal says more."""

@@ -401,6 +401,23 @@ async def test_a_job_of_another_entry_does_not_resolve_a_doubt(opened: Opened) -
             await journal.resolve("talk", job_id="job-other-ja")
 
 
+async def test_a_job_of_another_entry_is_not_recorded_as_an_entrys_own(opened: Opened) -> None:
+    async with opened() as journal:
+        await bring_to(journal, State.SUBMITTED, key="other")
+        await bring_to(journal, State.SUBMITTING)
+        for state in (State.SUBMITTED, State.FAILED):
+            update = EntryUpdate(key="talk", target="ja", state=state, job_id="job-other-ja")
+            with pytest.raises(IllegalTransitionError, match=r"belongs to entry other \(ja\)"):
+                await journal.record(update)
+        await journal.record(
+            EntryUpdate(key="talk", target="ja", state=State.IN_DOUBT, doubt_ids=("job-other-ja",))
+        )
+
+        entry = journal.get("talk", "ja")
+        assert entry is not None
+        assert (entry.job_id, entry.doubt_ids) == ("", ("job-other-ja",))
+
+
 @pytest.mark.parametrize("told", [{}, {"job_id": "abcdefgh", "not_made": True}, {"job_id": "no id!"}])
 async def test_a_resolution_has_to_be_clear(opened: Opened, told: dict[str, object]) -> None:
     async with opened() as journal:

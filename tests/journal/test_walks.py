@@ -56,7 +56,8 @@ async def one_record(journal: Journal, model: Model, chance: random.Random) -> b
     after, entering = chance.choice(list(State)), chance.random() < 0.3
     job_id = chance.choice(["", f"job-{name[0]}-{name[1]}", f"job-{name[0]}-{name[1]}", "job-other"])
     told: dict[str, Any] = {"job_id": job_id or None} | ({"request": video(*name)} if entering else {})
-    refused = refuses(model.get(name), after, job_id, entering)
+    taken = job_id and any(known.job_id == job_id for other, known in model.items() if other != name)
+    refused = refuses(model.get(name), after, job_id, entering) or bool(name in model and taken)
     try:
         await journal.record(step(after, *name, **told))
     except IllegalTransitionError:

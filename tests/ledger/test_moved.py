@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import attrs
 import pytest
 
-from akool_async import JournalOlderError, JournalWriteError, State, open_journal
+from akool_async import JournalOlderError, JournalWriteError, Snapshot, State, open_journal
 from akool_async._journal import EntryUpdate
 from akool_async._journal.lock import JournalLock, Watermark
 from akool_async._journal.store import Store
@@ -224,3 +227,39 @@ async def test_a_journal_that_was_retired_says_where_it_is_continued(tmp_path: P
         pass
     async with open_journal(path):
         pass
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("where", ["journal", "ledger"])
+async def test_an_entry_whose_job_another_one_has_is_moved_as_a_doubt(
+    bench: Bench, tmp_path: Path, where: str
+) -> None:
+    """As a vendor's wrong answer left it in an earlier version's journal."""
+    path = tmp_path / "j.sqlite3"
+    async with open_journal(path) as opened:
+        for number in (1, 2):
+            await opened.intend(video(number))
+            job_id, key = f"{number:024x}", f"video-{number}"
+            for state in (State.SUBMITTED, State.COMPLETED):
+                await opened.record(EntryUpdate(key=key, target="ja", state=state, job_id=job_id))
+        saved = EntryUpdate(key="video-2", target="ja", state=State.DELIVERED, files=["2.ja.mp4"])
+        await opened.record(attrs.evolve(saved, snapshot=Snapshot(job_id="", credits_used=4.0)))
+    if where == "ledger":  # the other entry was moved with another journal
+        shutil.copy(path, tmp_path / "other.sqlite3")
+        with closing(sqlite3.connect(tmp_path / "other.sqlite3")) as connection, connection:
+            connection.execute("DELETE FROM entry WHERE key = 'video-2'")
+        assert await bench.ledger.move_journal(tmp_path / "other.sqlite3") == 1
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE entry SET job_id = ?", [f"{1:024x}"])
+        connection.execute("DELETE FROM entry WHERE key = 'video-1' AND ? = 'ledger'", [where])
+    await bench.ledger.move_journal(path)
+    first, second = await bench.ledger.get("video-1", "ja"), await bench.ledger.get("video-2", "ja")
+
+    assert first is not None
+    assert (first.state, first.job_id) == (State.COMPLETED, f"{1:024x}")
+    assert second is not None
+    assert (second.state, second.job_id, second.doubt_ids) == (State.IN_DOUBT, "", (f"{1:024x}",))
+    assert (second.files, second.credits_used) == ((), None)
+    assert "video-1 (ja)" in second.reason
+    assert [key for key, _, _ in await bench.ledger.open_work()] == ["video-1"]
+    await bench.ledger.resolve("video-2", "ja", job_id=f"{2:024x}")
