@@ -220,7 +220,7 @@ _DEAREST: Final = """
 """What the dearest of the jobs that were entered last cost."""
 
 _JOB: Final = "job"
-"""What stands beside a job's id among the names that are forgotten."""
+"""The second part of a job's name among those of deleted entries; that of a file has none."""
 
 _NO_ROW: Final = EntryRow(0, State.PLANNED, 0, "", "", None, None, 0.0, 0, "", "", "[]")
 

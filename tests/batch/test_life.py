@@ -404,11 +404,11 @@ class Slow(Seam):
 
     async def submit_once(self, request: Request) -> Submission:
         self.posts.append(request)
+        number, (target, *more) = len(self.posts), request.targets
         self.under_way_now += 1
         self.most = max(self.most, self.under_way_now)
         await self.clock.sleep(POST_TAKES)
         self.under_way_now -= 1
-        number, (target, *more) = len(self.posts), request.targets
         job = Job(id=f"job-{number}", target=target, created_at=START, credits_locked=4.0)
         busy = errors.RateLimitError("Often.", code=1005)
         return Submission(accepted=(job,), refused=tuple(Refusal(target=one, error=busy) for one in more))

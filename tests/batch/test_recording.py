@@ -153,6 +153,9 @@ class Harness:
         self.recorder = Recorder(cast(BatchState, self), cast(WebhookCoordinator, None), AimdRateLimiter())
         self.recorder.batch = self
 
+    def previous_doubt(self, _: BatchEntry) -> None:
+        return None
+
     async def record(self, *changes: EntryUpdate) -> None:
         await anyio.lowlevel.checkpoint()  # fails in a scope that was cancelled
         if self.failures:
@@ -166,7 +169,7 @@ class Harness:
         self.emitted.append(outcome)
 
     async def run(self, error: JournalError) -> None:
-        await self.recorder.record(self.sent, changes(self.sent), error)
+        await self.recorder.record(self.sent, error)
 
 
 def held(number: int) -> JournalError:
