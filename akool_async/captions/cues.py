@@ -7,7 +7,6 @@ import re
 from bisect import insort
 from collections.abc import Iterable, Sequence
 from html import escape, unescape
-from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -170,7 +169,7 @@ def pair_cues(original: Sequence[Cue], translated: Sequence[Cue]) -> list[CuePai
     if len(original) == len(translated) and all(
         abs(one.start - other.start) <= _SAME_START for one, other in zip(original, translated, strict=True)
     ):
-        return [CuePair(one, other) for one, other in zip_longest(original, translated)]
+        return [CuePair(one, other) for one, other in zip(original, translated, strict=True)]
     partners: dict[int, list[Cue]] = {}
     alone: list[CuePair] = []
     by_start = sorted(range(len(translated)), key=lambda number: translated[number].start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -206,9 +206,7 @@ def describe_call(call: Sequence[Entry], known: Known, output: OutputOptions) ->
 
 def doubt_json(entry: Entry, number: int, known: Known, doubts: Doubts) -> dict[str, Any]:
     """Return a doubt for programs; entries of one call have one `call` number."""
-    jobs: Mapping[str, Snapshot | None] = {
-        one: known.jobs[one] for one in entry.doubt_ids if one in known.jobs
-    }
+    jobs = {one: known.jobs[one] for one in entry.doubt_ids if one in known.jobs}
     return {
         "call": number,
         "key": entry.key,

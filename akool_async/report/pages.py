@@ -112,11 +112,8 @@ class ReportFolder:
 
     def _put(self, name: str, content: bytes) -> None:
         path = self._folder / name
-        try:
-            if path.read_bytes() == content:
-                return
-        except FileNotFoundError:
-            pass
+        if path.is_file() and path.read_bytes() == content:
+            return
         draft = self._folder / f".{name}.{secrets.token_hex(4)}.new"
         try:
             with draft.open("xb") as file:

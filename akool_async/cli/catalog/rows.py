@@ -61,7 +61,7 @@ class RowReader:
         mistakes: list[Issue],
         choice: ColumnChoice,
         names: LanguageNames,
-        unread: frozenset[str] = frozenset(),
+        unread: frozenset[str],
     ) -> None:
         """Read the table's column names and defaults."""
         self._mistakes = mistakes
@@ -371,7 +371,7 @@ def one_video(
     defaults: Mapping[str, Any],
     glossaries: Iterable[str],
     names: LanguageNames,
-    unread: frozenset[str] = frozenset(),
+    unread: frozenset[str],
 ) -> Catalog:
     """Return a catalog of one video; arguments and errors are those of `read_catalog`."""
     mistakes: list[Issue] = []
