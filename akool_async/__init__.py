@@ -243,8 +243,8 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    """Return all names, including those that are not imported yet."""
-    return sorted({*globals(), *__all__})
+    """Return the public names, including those that are not imported yet."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 _PARTS: Final = (

@@ -125,6 +125,10 @@ class Batch(LongLived):
         self._stack = AsyncExitStack()
         self._began = 0.0
 
+    def __repr__(self) -> str:
+        jobs = len(self._state.unfinished_jobs)
+        return f"<Batch of {self._state.journal!r}, jobs in flight: {jobs}>"
+
     async def __aenter__(self) -> Self:
         """Begin to submit."""
         if self._background is not None:

@@ -19,6 +19,7 @@ from akool_async._model.filenames import DEFAULT_TEMPLATE, TemplateTexts, parse_
 from akool_async._model.media import Limits
 from akool_async._model.responses import CallbackSource
 from akool_async._model.validators import (
+    file_path,
     instance_of,
     not_negative,
     one_of,
@@ -155,9 +156,11 @@ def open_batch(
     positive.or_none.check("max_credits", max_credits)
     not_negative.check("webhook_grace", webhook_grace)
     instance_of("a journal made by open_journal", Journal).or_none.check("journal", journal)
-    instance_of("a Limits or a Preflight", Limits, Preflight).or_none.check("preflight", preflight)
+    instance_of("a Limits", Limits, Preflight).or_none.check("preflight", preflight)
     instance_of("a Storage", Storage).or_none.check("storage", storage)
     one_of("hold", "resubmit").check("on_in_doubt", on_in_doubt)
+    if download_to is not None:
+        file_path.check("download_to", download_to)
     # Submitted requests are durable once `submit` returns; in memory they would be lost with the process.
     if requests is None and journal is None:
         raise ConfigurationError("A batch without `requests` needs a journal; pass journal=...")

@@ -28,10 +28,12 @@ from akool_async._model.outcomes import (
     Saved,
 )
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
-from akool_async._model.responses import Job, Snapshot, Submission
+from akool_async._model.responses import Job, Refusal, Snapshot, Submission
 from akool_async._polling.poll_state import PollState
 
-WireValue: TypeAlias = Request | Snapshot | Job | Submission | Outcome | Saved | PollState | AkoolError
+WireValue: TypeAlias = (
+    Request | Snapshot | Job | Submission | Refusal | Outcome | Saved | PollState | AkoolError
+)
 """What can be turned into JSON and back."""
 
 _KINDS: Final[Mapping[str, type[Any]]] = {
@@ -42,6 +44,7 @@ _KINDS: Final[Mapping[str, type[Any]]] = {
         Snapshot,
         Job,
         Submission,
+        Refusal,
         Completed,
         Failed,
         Rejected,
@@ -58,11 +61,13 @@ _PLAIN: Final = ("message", "impact", "advice", "code", "vendor_message", "http_
 def to_wire(value: WireValue) -> dict[str, Any]:
     """Return a value as a dictionary that `json.dumps` accepts; `from_wire` returns an equal value.
 
+    Errors, also those in refusals, are equal to no other object: theirs come back with the same fields.
+
     The result holds what the value holds, also URLs that are signed and the webhook's URL: keep it where
     secrets may be kept. `raw` answers of the vendor are left out, for they are large.
 
     Args:
-        value: a request, snapshot, job, submission, outcome, poll state or error of this package.
+        value: a request, snapshot, job, submission, refusal, outcome, poll state or error of this package.
 
     Raises:
         InvalidRequestError: it is none of these.
@@ -71,7 +76,7 @@ def to_wire(value: WireValue) -> dict[str, Any]:
         return _error_to_wire(value)
     kind = type(value).__name__
     if _KINDS.get(kind) is not type(value):
-        raise InvalidRequestError(f"A {kind} has no JSON form.")
+        raise InvalidRequestError(f"A value of the class {kind} has no JSON form.")
     return {"kind": kind, **_CONVERTER.unstructure(value)}
 
 

@@ -150,7 +150,7 @@ def _check_template(_: object, __: attrs.Attribute[str], text: str) -> None:
     fields = ", ".join(f"{{{name}}}" for name in _FIELDS)
     # A format such as {stem:>999999999} would fill the memory, and {key.__class__} show what is no name.
     if any(field is not None and (field not in _FIELDS or form or how) for field, form, how in pieces):
-        raise InvalidRequestError(f"names may hold {fields} alone, not {safe_repr(text)}.")
+        raise InvalidRequestError(f"A template of file names may hold {fields} alone, not {safe_repr(text)}.")
     if not any(field for field, _form, _how in pieces):
         raise InvalidRequestError(f"names must hold one of {fields}; it is {safe_repr(text)}.")
 

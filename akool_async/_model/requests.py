@@ -281,7 +281,9 @@ class TranslationRequest:
         caption_url: an SRT or ASS file to use for captions; where it may be is the same as with `url`.
         voices_map: target language to voice id (from `client.voices`); "" is the default voice.
         no_translate_words: words left as they are.
-        style: speaking style, one of `STYLES`; the vendor takes "professional" when none is given.
+        style: speaking style: affectionate, angry, calm, cheerful, depressed, disgruntled, embarrassed,
+            empathetic, excited, fearful, friendly, unfriendly, sad, serious, relaxed or professional. The
+            vendor takes the last one when none is given.
         fixed_words: word to the translation it must get.
         pronounced_words: word to how it must be said.
         dynamic_duration: let the result be longer or shorter than the video.

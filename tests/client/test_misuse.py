@@ -15,6 +15,7 @@ from akool_async import (
     inspect,
     open_batch,
     open_journal,
+    to_wire,
     verify,
 )
 from akool_async.sandbox import Fault, MediaLimits, Sandbox
@@ -86,6 +87,21 @@ def test_a_batch_is_not_made_of_what_it_can_not_use(name: str) -> None:
     client: Any = AkoolClient(api_key=KEY)
     with pytest.raises(ConfigurationError, match=rf"^{name} must be .*not 'journal.sqlite3'"):
         open_batch(client, [], **{name: "journal.sqlite3"})
+    with pytest.raises(ConfigurationError, match=r"^download_to must be text or a path"):
+        open_batch(client, [], download_to=5)
+    with pytest.raises(InvalidRequestError, match=r"^A template of file names may hold .* not '\{nope\}'"):
+        open_batch(client, [], file_names="{nope}")
+
+
+def test_a_batch_shows_its_journal_and_how_many_jobs_are_in_flight() -> None:
+    client: Any = AkoolClient(api_key=KEY)
+
+    assert repr(open_batch(client, [])) == "<Batch of <Journal ':memory:' closed>, jobs in flight: 0>"
+
+
+def test_what_has_no_json_form_is_named() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^A value of the class int has no JSON form"):
+        to_wire(5)
 
 
 @pytest.mark.parametrize("options", [{"client_id": 5}, {"client_secret": KEY.encode()}, {"inbox": 5}])

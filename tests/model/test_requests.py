@@ -248,6 +248,10 @@ def test_another_caption_type_is_refused_with_those_that_there_are(value: object
     )
 
 
+def test_the_description_of_a_request_names_each_style() -> None:
+    assert {style for style in STYLES if style in TranslationRequest.__doc__} == STYLES
+
+
 @pytest.mark.parametrize("value", sorted(STYLES))
 def test_every_documented_style_is_taken(value: str) -> None:
     assert translation(style=value).style == value
