@@ -141,11 +141,11 @@ async def test_an_entry_that_fails_goes_on_where_the_ledger_says(
     sandbox = Sandbox(api_key="canary-5d1", media=False, **SHORT_JOBS, seed=1)
     wait_for, save_once, failures = Ledger.wait_for, Ledger.save_once, ["wait", "wait", "save"]
 
-    async def wait(self: Ledger, *given: Any) -> Any:
+    async def wait(self: Ledger, *given: Any, **more: Any) -> Any:
         if "wait" in failures:
             failures.remove("wait")
             raise OSError("planned")
-        return await wait_for(self, *given)
+        return await wait_for(self, *given, **more)
 
     async def save(self: Ledger, *given: Any, **more: Any) -> Any:
         if "save" in failures:
