@@ -278,7 +278,7 @@ def confirm_not_made(
     evidence: str = "",
     yes: bool,
 ) -> bool:
-    """Return whether an entry may be called not made: the vendor has none of the jobs, or the user agrees.
+    """Return whether an entry may be called not made: its answer named no other job, or the user agrees.
 
     Other evidence that its job was made needs the same consent.
 
@@ -300,6 +300,13 @@ def confirm_not_made(
     for job_id, snapshot in jobs.items():
         print_info(describe_job(job_id, snapshot, entry))
     found = [job_id for job_id, snapshot in jobs.items() if snapshot is not None]
+    gone = [job_id for job_id in jobs if job_id not in found]
+    # One server of the vendor may lag behind the others, and jobs are forgotten after their time.
+    if gone and not question:
+        question = (
+            f"The answer for {name} named job {' and '.join(gone)}. That the vendor does not know it now "
+            "does not prove that it was not made."
+        )
     if found:
         question = f"The answer for {name} named job {' and '.join(found)}, and the vendor has it."
         print_command("To save what the vendor has, which costs nothing more, run:", *map(accepting, found))
