@@ -20,7 +20,7 @@ from akool_async._batch.feeder import Feeder, Requests, Source, is_left
 from akool_async._batch.life import EntryLife
 from akool_async._batch.limits import StopCause
 from akool_async._batch.preflight import Preflight
-from akool_async._batch.resume import OnInDoubt, Resumer
+from akool_async._batch.resume import DoubtRule, Resumer
 from akool_async._batch.saving import OutputConfig, ResultSaver
 from akool_async._batch.state import BatchState
 from akool_async._batch.statistics import Statistics, collect_statistics
@@ -54,7 +54,7 @@ class Batch(LongLived):
         output: OutputConfig,
         recover_pending: bool,
         resume_planned: bool,
-        on_in_doubt: OnInDoubt,
+        on_in_doubt: DoubtRule,
         retry_failed: bool,
         retry_transient: int,
         schedule: PollSchedule | None,

@@ -304,7 +304,7 @@ class DoubtResolver:
             mismatch = found
         else:
             try:
-                await self._journal.resolve(entry.key, entry.target, job_id=job_id, snapshot=seen)
+                await self._journal.resolve(entry.key, entry.target, job_id=job_id, snapshot=seen, seen=entry)
             except IllegalTransitionError as error:
                 mismatch, detail = Mismatch.NOT_RECORDED, f" {error.message}"
             else:

@@ -10,7 +10,7 @@ from akool_async._batch.batch import Batch
 from akool_async._batch.callbacks import WebhookConfig
 from akool_async._batch.feeder import Requests
 from akool_async._batch.preflight import Preflight, preflight_for
-from akool_async._batch.resume import OnInDoubt
+from akool_async._batch.resume import DoubtRule
 from akool_async._batch.saving import OutputConfig
 from akool_async._client import AkoolClient
 from akool_async._journal import Journal
@@ -47,7 +47,7 @@ def open_batch(
     pay_again: bool = False,
     recover_pending: bool = True,
     resume_planned: bool = True,
-    on_in_doubt: OnInDoubt = "hold",
+    on_in_doubt: DoubtRule = "hold",
     retry_failed: bool = False,
     retry_transient: int = 0,
     schedule: PollSchedule | None = None,
@@ -108,7 +108,7 @@ def open_batch(
             leaves it in the journal until it is submitted again.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly,
             but for those of which a job may exist that was named for them; that the vendor knows no such job
-            counts after ten minutes.
+            counts after ten minutes. A function decides for each entry, by what the journal has of it.
         retry_failed: submit again what failed, was rejected or expired in an earlier run.
         retry_transient: times that this run submits an entry again after a failure that may pass: status 4
             without a reason in the video or the request, and codes for which the vendor says "try again
@@ -158,7 +158,8 @@ def open_batch(
     instance_of("a journal made by open_journal", Journal).or_none.check("journal", journal)
     instance_of("a Limits", Limits, Preflight).or_none.check("preflight", preflight)
     instance_of("a Storage", Storage).or_none.check("storage", storage)
-    one_of("hold", "resubmit").check("on_in_doubt", on_in_doubt)
+    if not callable(on_in_doubt):
+        one_of("hold", "resubmit").check("on_in_doubt", on_in_doubt)
     if download_to is not None:
         file_path.check("download_to", download_to)
     # Submitted requests are durable once `submit` returns; in memory they would be lost with the process.

@@ -31,6 +31,7 @@ from akool_async._model.states import RESUME_ACTIONS, WITHOUT_RESULT, ResumeActi
 from akool_async._polling.scheduler import JUST_MADE
 
 OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
+DoubtRule: TypeAlias = OnInDoubt | Callable[[Entry], OnInDoubt]
 OTHER_QUERY: Final = (
     "Another entry has the same URL with another query: one video signed twice, or two videos? "
     "Give each video a key of its own, or set url_is_public where the query names the video."
@@ -159,7 +160,7 @@ class Resumer:
         state: BatchState,
         callbacks: WebhookCoordinator,
         *,
-        on_in_doubt: OnInDoubt,
+        on_in_doubt: DoubtRule,
         retry_failed: bool,
         saver: ResultSaver,
         start_submit: Callable[[list[BatchEntry]], None],
@@ -314,12 +315,12 @@ class Resumer:
                 return False
             # Before paying again: what names its job may be waiting in the inbox or in the journal.
             case ResumeAction.HOLD if self._callbacks.may_be_resolved(entry) or (
-                self._on_in_doubt == "resubmit" and entry.earlier_ids
+                self._resubmits(entry) and entry.earlier_ids
             ):
                 self._state.take_slot_of_job(batch_entry)  # there may be one
                 self._callbacks.hold_resumed(batch_entry, entry, again=self._again(batch_entry, entry))
                 return False
-            case ResumeAction.HOLD if self._on_in_doubt == "resubmit":
+            case ResumeAction.HOLD if self._resubmits(entry):
                 self._state.mark_resubmission(entry)
                 return True
             case ResumeAction.REPORT if self._retry_failed and entry.state in WITHOUT_RESULT:
@@ -332,9 +333,13 @@ class Resumer:
         self._state.emit(batch_entry, outcome_from_journal(entry, batch_entry.request))
         return False
 
+    def _resubmits(self, entry: Entry) -> bool:
+        rule = self._on_in_doubt
+        return (rule(entry) if callable(rule) else rule) == "resubmit"
+
     def _again(self, batch_entry: BatchEntry, entry: Entry) -> Callable[[], None] | None:
         """Return what pays for an entry in doubt once more, where that is wanted."""
-        if self._on_in_doubt != "resubmit":
+        if not self._resubmits(entry):
             return None
 
         def again() -> None:

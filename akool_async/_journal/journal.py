@@ -20,7 +20,7 @@ from anyio.to_thread import run_sync
 
 from akool_async._background import LongLived
 from akool_async._journal.database import check_is_journal
-from akool_async._journal.entry import EntryUpdate
+from akool_async._journal.entry import Entry, EntryUpdate
 from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import (
     RecordIntent,
@@ -339,6 +339,7 @@ class Journal(ReadableJournal, LongLived):
         job_id: str | None = None,
         snapshot: Snapshot | None = None,
         not_made: bool = False,
+        seen: Entry | None = None,
     ) -> None:
         """Resolve a doubt: the job was made and has this id, or it was not made.
 
@@ -351,11 +352,14 @@ class Journal(ReadableJournal, LongLived):
             snapshot: what `client.status(job_id)` answered, which says when the result expires.
             not_made: no job was made: the entry becomes PLANNED and may be sent again. Ask `client.status`
                 for each of its `doubt_ids` first: a job that is there is paid, and would be lost.
+            seen: the entry as it was when this was found out. If another call is in doubt by now, nothing is
+                changed.
 
         Raises:
             InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is invalid, or
                 the snapshot is another job's.
-            IllegalTransitionError: the entry is not in doubt, several are, or another entry has the job.
+            IllegalTransitionError: the entry is not in doubt, several are, another entry has the job, or
+                another call than that of `seen` is in doubt.
             JournalWriteError: it could not be written.
         """
         check_resolution(job_id, snapshot, not_made=not_made)
@@ -364,7 +368,8 @@ class Journal(ReadableJournal, LongLived):
             if done and self._on_resolved is not None:
                 self._on_resolved(key)
 
-        await self._open_writer.write(ResolveDoubt(key, target, job_id, self._now(), snapshot), then=tell)
+        doubt = ResolveDoubt(key, target, job_id, self._now(), snapshot, seen)
+        await self._open_writer.write(doubt, then=tell)
 
     async def reserve_name(
         self, key: str, target: str, names: Sequence[str], *, another: bool = False

@@ -16,6 +16,7 @@ import attrs
 
 from akool_async._journal.entry import (
     DecodeError,
+    Entry,
     EntryUpdate,
     dump_datetime,
     dump_float,
@@ -24,6 +25,7 @@ from akool_async._journal.entry import (
     dump_text,
     dump_texts,
     encode_request,
+    load_datetime,
     load_texts,
 )
 from akool_async._journal.table import EntryRow, EntryTable, JobTakenError, SqlValue, Values
@@ -395,6 +397,7 @@ class ResolveDoubt:
     job_id: str | None
     now: datetime
     snapshot: Snapshot | None = None
+    seen: Entry | None = None
 
     needs_savepoint = True
 
@@ -416,10 +419,10 @@ class ResolveDoubt:
     def _target_in_doubt(self, table: EntryTable) -> str:
         """Return the one language that is in doubt."""
         rows = table.connection.execute(
-            "SELECT target FROM entry WHERE key = ? AND state = ? ORDER BY target",
+            "SELECT target, submitted_at, token FROM entry WHERE key = ? AND state = ? ORDER BY target",
             (self.key, State.IN_DOUBT.value),
-        )
-        found = [str(target) for (target,) in rows if self.target in (None, target)]
+        ).fetchall()
+        found = [str(target) for target, *_ in rows if self.target in (None, target)]
         if not found:
             raise IllegalTransitionError(
                 f"Entry {display_name(self.key, self.target or '')} is not in doubt."
@@ -430,4 +433,17 @@ class ResolveDoubt:
                 f"Entry {sanitize(self.key)} is in doubt for {', '.join(found)}.",
                 advice="Say which: target=...",
             )
+        (post,) = [(load_datetime(at), token) for target, at, token in rows if target == found[0]]
+        # Said of one call, it would be believed of the other, whose job may be paid.
+        if self.seen is not None and post != (self.seen.submitted_at, self.seen.token):
+            raise another_call_in_doubt(self.key, found[0])
         return found[0]
+
+
+def another_call_in_doubt(key: str, target: str) -> IllegalTransitionError:
+    """Return the refusal of what was said about a POST after which another one has come into doubt."""
+    return IllegalTransitionError(
+        f"Entry {display_name(key, target)} is in doubt about another call by now: it was sent once more.",
+        impact="Nothing was changed.",
+        advice="Look at the doubt again before you say what became of it.",
+    )

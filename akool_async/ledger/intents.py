@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from akool_async._client import new_token
 from akool_async._journal import Entry
-from akool_async._journal.operations import check_resolution, display_name
+from akool_async._journal.operations import another_call_in_doubt, check_resolution, display_name
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.fingerprint import is_other_work
 from akool_async._model.redact import sanitize
@@ -310,16 +310,18 @@ class LedgerIntents(LedgerMoves, LedgerResults):
         job_id: str | None = None,
         not_made: bool = False,
         snapshot: Snapshot | None = None,
+        seen: Entry | None = None,
     ) -> None:
         """Say what became of an entry in doubt: its job has this id, or no job was made.
 
         Before `not_made`, ask `client.status` for each of its `doubt_ids`: a job that is there is paid, and
-        would be lost.
+        would be lost. With `seen`, the entry as it was when this was found out, nothing is changed if another
+        call is in doubt by now.
 
         Raises:
             InvalidRequestError: neither or both was said.
-            IllegalTransitionError: the entry is not in doubt, or the job belongs to another entry; or it was
-                not made, and the ledger does not have the whole URL.
+            IllegalTransitionError: the entry is not in doubt, or another call of it than that of `seen`; the
+                job belongs to another entry; or it was not made, and the ledger does not have the whole URL.
         """
         check_resolution(job_id, snapshot, not_made=not_made)
         entry = await self.get(key, target)
@@ -328,6 +330,8 @@ class LedgerIntents(LedgerMoves, LedgerResults):
         if entry is None or entry.state not in (State.IN_DOUBT, State.SUBMITTING):
             state = "not in the ledger" if entry is None else f"{entry.state}, not in doubt"
             raise IllegalTransitionError(f"Entry {display_name(key, target)} is {state}.")
+        if seen is not None and seen.token != entry.token:
+            raise another_call_in_doubt(key, target)
         try:
             resolved = await self._resolve(entry.token, job_id, snapshot)
         except LedgerError as error:

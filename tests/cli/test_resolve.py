@@ -13,7 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import AkoolClient, Snapshot, State, TranslationRequest
+from akool_async import AkoolClient, EntryUpdate, Snapshot, State, TranslationRequest, open_journal
+from akool_async.cli.commands import resolve as resolve_command
 from akool_async.cli.doubts import why_of_another_call
 from akool_async.sandbox import Fault, Sandbox
 from tests.cli.conftest import KEY, Book, Command, GiveUp, at_vendor
@@ -194,12 +195,51 @@ def test_the_job_that_the_answer_named_is_taken_by_the_command_that_is_advised(
     assert two.read()["second", "ja"].job_id == job_id
 
 
-def test_a_job_that_is_gone_or_another_entry_has_is_no_obstacle(
+@pytest.mark.parametrize("said", [["--not-made"], ["--job-id", "0" * 24]])
+def test_what_is_said_of_one_call_is_not_recorded_for_the_next(
+    akool: Command, two: Book, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another person resolved it meanwhile, it was sent once more, and that made a job: it is paid."""
+
+    async def send_once_more() -> None:
+        async with open_journal(two.path) as journal:
+            await journal.resolve("first", "ja", not_made=True)
+            entry = journal.get("first", "ja")
+            assert entry is not None
+            await journal.intend(entry.request, token="f" * 32)
+            await journal.record(EntryUpdate(key="first", target="ja", state=State.IN_DOUBT))
+
+    def ask(*_: object, **options: object) -> Snapshot:
+        anyio.run(send_once_more)
+        return Snapshot(job_id="0" * 24)
+
+    monkeypatch.setattr(resolve_command, "confirm_not_made", ask)
+    monkeypatch.setattr(resolve_command, "accept_job", ask)
+    told = akool("resolve", "first", *said, "--out", two.out)
+
+    assert told.code == 1
+    assert "first (ja) is in doubt about another call by now" in told.err
+    assert two.states()["first"] == "in_doubt"
+
+
+def test_a_job_that_the_vendor_does_not_know_is_called_not_made_only_if_it_is_said_so(
     akool: Command, two: Book, vendor: Sandbox
 ) -> None:
+    two.enter(("second", State.IN_DOUBT), doubt_ids=("0" * 24,))
+    words = ["resolve", "second", "--not-made", "--out", two.out]
+    refused = akool(*words)
+    assert two.states()["second"] == "in_doubt"
+    agreed = akool(*words, "--yes")
+
+    assert (refused.code, agreed.code) == (2, 0)
+    assert "does not prove" in " ".join(refused.err.split())
+    assert two.states()["second"] == "planned"
+
+
+def test_a_job_that_another_entry_has_is_no_obstacle(akool: Command, two: Book, vendor: Sandbox) -> None:
     job_id = _job()
     for key in ("first", "second"):
-        two.enter((key, State.IN_DOUBT), doubt_ids=(job_id, "0" * 24))
+        two.enter((key, State.IN_DOUBT), doubt_ids=(job_id,))
     akool("resolve", "first", "--job-id", job_id, "--out", two.out)
     told = akool("resolve", "second", "--not-made", "--out", two.out)
 

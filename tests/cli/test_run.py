@@ -33,6 +33,7 @@ from akool_async import (
 from akool_async._download import files as disk
 from akool_async._journal import EntryUpdate
 from akool_async.cli import events
+from akool_async.cli import run as run_command
 from akool_async.cli.options import ConnectionOptions
 from akool_async.cli.run import CatalogRun
 from akool_async.cli.run_summary import OutcomeCounts
@@ -353,6 +354,24 @@ def test_failures_refusals_and_doubts_have_exit_codes_and_a_way_on(
     once_more = akool("run", "videos.csv", "--yes", "--json", "--on-in-doubt", "resubmit")
     assert events_of(once_more.out)[-1]["sent_again"] == 0
     assert "in doubt cost" not in once_more.err
+
+
+def test_a_doubt_that_the_question_did_not_show_is_not_paid_again(
+    akool: Command, serve: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the question waits, another run pays again, and its answer is lost as well."""
+    vendor = serve(faults=[Fault(on="create", kind="reset_after", nth=(1, 2))])
+    words = ["run", catalog(f"{URL}/1.mp4,ja,a"), "--on-in-doubt", "resubmit"]
+    akool(*words, "--yes")
+
+    def ask(*_: object, yes: bool) -> bool:
+        return yes or akool(*words, "--yes").code == 6
+
+    monkeypatch.setattr(run_command, "confirm", ask)
+    told = akool(*words)
+
+    assert told.code == 6
+    assert len(vendor.audit.creates) == 2
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psycopg
@@ -15,6 +16,7 @@ from akool_async import AkoolClient, State
 from akool_async._model.responses import Job
 from akool_async.cli.app import run
 from akool_async.cli.commands import enqueue as enqueue_command
+from akool_async.cli.commands import ledger as ledger_commands
 from akool_async.cli.commands import worker as worker_commands
 from akool_async.ledger import open_ledger
 from akool_async.sandbox import Sandbox
@@ -279,6 +281,37 @@ async def test_a_job_that_the_answer_named_is_not_called_not_made_by_accident(
         entry = await ledger.get("video-1", "ja")
         assert entry is not None
         assert entry.state is State.PLANNED
+
+
+@pytest.mark.parametrize("before", [State.PLANNED, State.IN_DOUBT])
+def test_what_is_said_of_one_call_is_not_recorded_for_the_next(
+    database: str, before: State, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(database)
+    number = 1 if before is State.IN_DOUBT else 2
+
+    async def send_once_more() -> None:
+        async with open_ledger(database) as ledger:
+            if before is State.IN_DOUBT:
+                await ledger.execute("UPDATE akool_ledger.intent SET post_ends_at = now()")
+                await ledger.resolve("video-1", "ja", not_made=True)
+            intent = await ledger.intend(video(number), f"video-{number}", "worker")
+            assert await ledger.acquire(intent.token, "worker")
+            await ledger.doubt(intent.token, "Lost.")
+
+    def look(*arguments: Any) -> Any:
+        found = with_ledger(*arguments)
+        if not moved:
+            moved.append(anyio.run(send_once_more))
+        return found
+
+    moved: list[None] = []
+    with_ledger = ledger_commands.with_ledger
+    monkeypatch.setattr(ledger_commands, "with_ledger", look)
+    words = ["resolve", f"video-{number}", "--language", "ja", "--not-made", "--ledger", database]
+
+    assert run(words) == 1
+    assert "another call by now" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.anyio

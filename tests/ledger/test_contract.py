@@ -97,6 +97,27 @@ async def test_a_doubt_that_made_no_job_may_be_paid_for(book: Book) -> None:
     assert (await entry_of(book)).paid_submissions == 1
 
 
+@pytest.mark.parametrize("said", [{"job_id": "found-1"}, {"not_made": True}])
+@pytest.mark.parametrize("seen_as", [State.IN_DOUBT, State.PLANNED])
+async def test_what_was_found_out_about_one_call_is_not_said_of_the_next(
+    book: Book, said: dict[str, Any], seen_as: State
+) -> None:
+    await bring_to(book, State.IN_DOUBT)
+    seen = await entry_of(book)
+    await book.resolve("talk", "ja", not_made=True, seen=seen)
+    if seen_as is State.PLANNED:
+        seen = await entry_of(book)
+    if isinstance(book, Ledger):
+        await bring_to(book, State.IN_DOUBT)
+    else:
+        await book.intend(talk(), token="token-of-the-next")
+        await book.record(EntryUpdate(key="talk", target="ja", state=State.IN_DOUBT))
+    with pytest.raises(IllegalTransitionError, match="another call by now"):
+        await book.resolve("talk", "ja", **said, seen=seen)
+
+    assert (await entry_of(book)).state is State.IN_DOUBT
+
+
 @pytest.mark.parametrize("said", [{}, {"job_id": "job-1", "not_made": True}])
 async def test_one_thing_is_said_of_a_doubt(book: Book, said: dict[str, Any]) -> None:
     await bring_to(book, State.IN_DOUBT)

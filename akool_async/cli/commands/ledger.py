@@ -232,7 +232,7 @@ def resolve(
         that the answer named.
     yes
         Accept a job that was made at another time than the call was sent, or into another language; or
-        --not-made although the vendor has a job that the answer named.
+        --not-made although the answer named a job.
     """
     if key is None:
         left = with_ledger(ledger, account, lambda opened: opened.counts())[State.IN_DOUBT]
@@ -244,11 +244,12 @@ def resolve(
 
     async def read(opened: Ledger) -> tuple[Entry | None, list[str]]:
         entry = await opened.get(key, language)
-        if entry is None or entry.state not in (State.IN_DOUBT, State.SUBMITTING):
+        if entry is None:
             return None, []  # `opened.resolve` says so
         return entry, [one for one in entry.doubt_ids if await opened.find_job(one) is None]
 
-    entry, named = with_ledger(ledger, account, read)
+    seen, named = with_ledger(ledger, account, read)
+    entry = seen if seen is not None and seen.state in (State.IN_DOUBT, State.SUBMITTING) else None
     snapshot = None
     # Asked before anything is written: no job has a wrong id, and it would be waited for in vain.
     if entry is not None and job_id is not None:
@@ -267,7 +268,7 @@ def resolve(
     async def say(opened: Ledger) -> int:
         from akool_async.workers.dbos import enqueue
 
-        await opened.resolve(key, language, job_id=job_id, not_made=not_made, snapshot=snapshot)
+        await opened.resolve(key, language, job_id=job_id, not_made=not_made, snapshot=snapshot, seen=seen)
         return await enqueue(opened)
 
     with_ledger(ledger, account, say)

@@ -73,7 +73,7 @@ def resolve(
         jobs that the answer named.
     yes
         Accept a job that was made at another time than the call was sent, or into another language; or
-        --not-made although the vendor has a job that the answer named, or credits are unaccounted for.
+        --not-made although the answer named a job, or credits are unaccounted for.
     """
     if job_id is not None and not_made:
         raise InvalidRequestError("Name either --job-id or --not-made, not both.")
@@ -224,9 +224,11 @@ class _ResolveSession:
             async with self.output.writing() as journal:
                 if snapshot is None:
                     # From here the entry may be paid for again; only a person can know that this is right.
-                    await journal.resolve(entry.key, entry.target, not_made=True)
+                    await journal.resolve(entry.key, entry.target, not_made=True, seen=entry)
                 else:
-                    await journal.resolve(entry.key, entry.target, job_id=snapshot.job_id, snapshot=snapshot)
+                    await journal.resolve(
+                        entry.key, entry.target, job_id=snapshot.job_id, snapshot=snapshot, seen=entry
+                    )
 
         anyio.run(record)
         self.in_doubt -= 1
