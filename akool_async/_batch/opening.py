@@ -101,7 +101,8 @@ def open_batch(
             vendor has it; a changed file is kept, and the result saved under another name. A result without
             its manifest, which alone has the hashes, is downloaded again.
         pay_again: submit entries even where `download_to` holds a result of them whose job the journal does
-            not know: a manifest with the same key and language, under the name that this entry would get.
+            not know: a manifest with the same key and language, under a name that this entry has or may
+            get.
         recover_pending: recover what the journal has at the vendor; False leaves alone what `requests` does
             not name.
         resume_planned: without `requests`, also send what earlier runs were given and did not send; False

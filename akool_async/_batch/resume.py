@@ -216,6 +216,8 @@ class Resumer:
         entry = self._journal.recall(*batch_entry.name, batch_entry.request)
         if entry is not None and not await self._may_be_sent(batch_entry, entry):
             return False
+        if entry is not None:
+            self._saver.remember_name(entry)
         if doubled and self._is_elsewhere(batch_entry, mark, any_query=False):
             self._refuse(batch_entry, _OTHER_KEY)
             return False

@@ -46,7 +46,7 @@ from akool_async._model.filenames import MOST_NAMES, FileTemplates
 from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Artifact, Completed, Saved
 from akool_async._model.responses import RESULT_LIFETIME, Status
 from akool_async._model.states import State
-from akool_async._storage import ResultFolder, find_saved_job
+from akool_async._storage import ResultFolder, find_paid_result, find_saved_job
 
 logger = logging.getLogger("akool_async")
 _RESTORES: Final = 4
@@ -108,6 +108,7 @@ class ResultSaver:
         self._journal = state.journal
         self._session = state.session
         self.disk_error: StorageError | None = None
+        self._names_before: dict[tuple[str, str], str] = {}
         self._restores = anyio.Semaphore(_RESTORES)
 
     async def candidate_names(
@@ -126,6 +127,11 @@ class ResultSaver:
             return await run_sync(self._names_and_results, entries, self.folder)
         except DownloadError as error:  # before the POST: nothing is paid yet
             raise ConfigurationError(error.message, advice=error.advice) from None
+
+    def remember_name(self, entry: Entry) -> None:
+        """Look also under the name of an entry that may be paid for, however names are made now."""
+        if entry.name:
+            self._names_before[entry.key, entry.target] = entry.name
 
     async def save(self, batch_entry: BatchEntry, done: Completed) -> Saved:
         """Download under the entry's name, or under another if files of another entry have that.
@@ -245,8 +251,6 @@ class ResultSaver:
                 if saved:
                     await self._journal.reserve_name(entry.key, entry.target, (name,))
                     break
-                if found is None:
-                    return entry
             else:
                 return entry
         # Then it is downloaded, under a name of its own.
@@ -354,13 +358,11 @@ class ResultSaver:
         self, entry: BatchEntry, folder: ResultFolder, is_there: Callable[[str], bool]
     ) -> SavedResult | None:
         """Return the result of an entry that was paid under another journal, or before this one was lost."""
-        for name in islice(self._output.templates.names(entry.request, entry.target), MOST_NAMES):
-            if not is_there(f"{name}{MANIFEST}"):
-                break
-            result = folder.read_manifest(name)
-            if result is not None and result.is_of(*entry.name, entry.request):
-                return result
-        return None
+        names = islice(self._output.templates.names(entry.request, entry.target), MOST_NAMES)
+        own = self._names_before.pop(entry.name, "")
+        return find_paid_result(
+            folder, names, is_there, lambda one: one.is_of(*entry.name, entry.request), own=own
+        )
 
     def _free_names(
         self, entry: BatchEntry, is_there: Callable[[str], bool], endings: Sequence[str]

@@ -3,7 +3,7 @@
 from akool_async._storage.bucket_results import BucketFolder
 from akool_async._storage.inputs import NO_INPUTS, SharedInputs
 from akool_async._storage.local_names import unwritable_reason
-from akool_async._storage.results import ResultFolder, find_saved_job, result_folder, verify
+from akool_async._storage.results import ResultFolder, find_paid_result, find_saved_job, result_folder, verify
 from akool_async._storage.settings import Storage
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "ResultFolder",
     "SharedInputs",
     "Storage",
+    "find_paid_result",
     "find_saved_job",
     "result_folder",
     "unwritable_reason",

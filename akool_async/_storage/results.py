@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -101,6 +101,35 @@ def find_saved_job(folder: ResultFolder, name: str, job_id: str, *, hashes: bool
         return None
     paths = [str(file.path) for file in found.files if file.path is not None]
     return folder.find_result((*paths, str(found.manifest)), name=name, hashes=hashes).saved
+
+
+def find_paid_result(
+    folder: ResultFolder,
+    names: Iterable[str],
+    is_there: Callable[[str], bool],
+    is_its: Callable[[SavedResult], bool],
+    *,
+    own: str = "",
+) -> SavedResult | None:
+    """Return what the manifest of an entry's result says, which another journal or ledger paid for.
+
+    Args:
+        folder: where results are saved.
+        names: those that the entry may get.
+        is_there: whether a file with the beginning of these names is in the folder, by `lookup`.
+        is_its: whether a result is the entry's.
+        own: the name that the entry has, if any; it may begin otherwise.
+
+    Raises:
+        DownloadError: a manifest can't be read, so that it says nothing.
+    """
+    for name in dict.fromkeys((own, *names)):
+        # Also after a name without a manifest: another entry may have got that, and not be saved yet.
+        if name and (name == own or is_there(f"{name}{MANIFEST}")):
+            result = folder.read_manifest(name)
+            if result is not None and is_its(result):
+                return result
+    return None
 
 
 @attrs.frozen

@@ -26,7 +26,7 @@ from akool_async._model.responses import (
     surely_expired,
 )
 from akool_async._model.states import State
-from akool_async._storage import ResultFolder, Storage, find_saved_job, result_folder
+from akool_async._storage import ResultFolder, Storage, find_paid_result, find_saved_job, result_folder
 from akool_async.ledger.entries import RESERVE_NAME, THIS, LedgerEntries
 
 _PUBLISHED: Final = 0.1, 0.2, 0.4, 0.8
@@ -272,16 +272,13 @@ def _find_own(entry: Entry, folder: ResultFolder) -> Saved | None:
 
 def _find_saved(entry: Entry, folder: ResultFolder) -> SavedResult | None:
     """Return what a manifest in the folder says of an entry's work, under a name that it may have."""
-    others = islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), MOST_NAMES)
-    for name in dict.fromkeys((entry.name, *others)):
-        result = folder.read_manifest(name) if name else None
-        if result is not None:
-            same = (result.fingerprint, result.target) == (entry.fingerprint, entry.target)
-            if same or result.is_of(entry.key, entry.target, entry.request):
-                return result
-        elif name != entry.name:
-            break  # names are given in their order, and each look costs a bucket a request
-    return None
+
+    def is_its(result: SavedResult) -> bool:
+        same = (result.fingerprint, result.target) == (entry.fingerprint, entry.target)
+        return same or result.is_of(entry.key, entry.target, entry.request)
+
+    names = tuple(islice(DEFAULT_TEMPLATE.names(entry.request, entry.target), MOST_NAMES))
+    return find_paid_result(folder, names, folder.lookup(names[0]), is_its, own=entry.name)
 
 
 def _unknown(key: str, target: str) -> IllegalTransitionError:

@@ -16,6 +16,7 @@ from akool_async import (
     NotSubmitted,
     Outcome,
     State,
+    TranslationRequest,
     open_batch,
     open_journal,
 )
@@ -128,3 +129,45 @@ async def test_a_failed_entry_whose_result_is_there_is_not_submitted_again(
     assert outcome.already_saved
     assert saved.job is not None
     assert saved.job.id in outcome.reason
+
+
+def talk(host: str) -> TranslationRequest:
+    """Return one of the videos that are all called "talk"."""
+    return video(url=f"https://{host}.example.com/talk.mp4", key=host)
+
+
+async def test_a_result_is_found_after_a_name_that_has_none(fast_house: Open, tmp_path: Path) -> None:
+    """The entry that got the first name is in doubt, or its files were moved away."""
+    out, requests = tmp_path / "out", [talk("a"), talk("b")]
+    async with fast_house() as home:
+        client = await home.client()
+        await run(client, tmp_path / "a.sqlite3", out, requests=requests, max_in_flight=1)
+        for file in out.glob("talk.ja.*"):
+            file.unlink()
+        (outcome,) = await run(client, tmp_path / "b.sqlite3", out, requests=[talk("b")])
+
+        assert len(home.sandbox.audit.jobs) == 2
+    assert isinstance(outcome, NotSubmitted)
+    assert outcome.already_saved
+
+
+async def test_a_result_is_found_under_the_name_of_its_entry_however_names_are_made_now(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    out, journal, backup = tmp_path / "out", tmp_path / "jobs.sqlite3", tmp_path / "backup.sqlite3"
+    async with fast_house() as home:
+        client = await home.client()
+        home.sandbox.faults.add(Fault(on="create", kind="job_fails", nth=1))
+        await run(client, journal, out, requests=[talk("a")])
+        async with open_journal(journal) as opened:
+            await opened.backup(backup)
+        await run(client, journal, out, requests=[talk("a")], retry_failed=True)
+        async with open_journal(backup, accept_older=True):
+            pass
+        (outcome,) = await run(
+            client, backup, out, requests=[talk("a")], retry_failed=True, file_names="{key}.{language}"
+        )
+
+        assert len(home.sandbox.audit.jobs) == 2
+    assert isinstance(outcome, NotSubmitted)
+    assert outcome.already_saved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -10,6 +11,7 @@ import pytest
 from anyio.to_thread import run_sync
 
 from akool_async import Completed, InvalidRequestError, State, TranslationRequest, open_batch, open_journal
+from akool_async._model.filenames import DEFAULT_TEMPLATE, MOST_NAMES
 from akool_async.cli.app import run as command_line
 from akool_async.sandbox import Fault
 from akool_async.workers.dbos import Worker, WorkerSettings
@@ -54,6 +56,20 @@ async def test_what_a_journal_paid_and_saved_is_paid_again_only_by_a_retry(
     assert await one._finish(planned.key, "ja", 1, None) is State.DELIVERED
     assert len(quick.sandbox.audit.jobs) == 2
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("number", range(MOST_NAMES))
+async def test_a_result_is_found_after_names_that_have_none(
+    quick: Bench, tmp_path: Path, number: int
+) -> None:
+    await run(quick, tmp_path, video(1))
+    (planned,) = await quick.ledger.plan([video(1)])
+    name = next(islice(DEFAULT_TEMPLATE.names(video(1), "ja"), number, None))
+    (manifest,) = tmp_path.glob("*.json")
+    manifest.rename(tmp_path / f"{name}.json")
+
+    assert await worker(quick, tmp_path)._finish(planned.key, "ja", 0, None) is State.FAILED
+    assert len(quick.sandbox.audit.jobs) == 1
 
 
 async def test_what_is_paid_already_is_left_out_where_many_are_retried(
