@@ -231,10 +231,7 @@ class DoubtResolver:
         """Ask for each job that is named, until one is the entry's or the time is over."""
         try:
             found = await self._ask(doubt)
-            while found is None and (unknown := self._unknown_jobs(doubt)):
-                if not await self._state.take_step(partial(self._wait_for_next_round, doubt)):
-                    break  # the batch has stopped, so that nothing is paid again
-                doubt.queue.extend(unknown)
+            while found is None and await self._next_round(doubt):
                 found = await self._ask(doubt)
             if found is None:
                 found = self._resolved_by_caller(doubt)
@@ -254,19 +251,21 @@ class DoubtResolver:
                 return found
         return None
 
-    def _unknown_jobs(self, doubt: _Doubt) -> list[_Candidate]:
-        """Return the jobs that are asked for once more before an entry is paid again."""
+    async def _next_round(self, doubt: _Doubt) -> bool:
+        """Wait until unknown jobs are asked for again, before the entry is paid again; False without any."""
         entry = self._journal.get(doubt.key, doubt.target) if doubt.pays_again else None
         if entry is None or entry.state is not State.IN_DOUBT or entry.token != doubt.token:
-            return []
+            return False
         name = (doubt.key, doubt.target)
-        return [one for one in doubt.candidates.values() if (*name, one.job_id) in self._unknown]
-
-    async def _wait_for_next_round(self, doubt: _Doubt) -> bool:
-        logger.info("%s is paid again only if its job stays unknown for ten minutes.", doubt.key)
-        # A callback that comes meanwhile may name another job.
-        await wait_event(doubt.news, self._clock, _BETWEEN_ROUNDS)
-        return True
+        unknown = [one for one in doubt.candidates.values() if (*name, one.job_id) in self._unknown]
+        if unknown:
+            logger.info("%s is paid again only if its job stays unknown for ten minutes.", doubt.key)
+            # A callback that comes meanwhile may name another job.
+            wait = partial(wait_event, doubt.news, self._clock, _BETWEEN_ROUNDS)
+            if await self._state.take_step(wait) is None:
+                return False  # the batch has stopped, so that nothing is paid again
+            doubt.queue.extend(unknown)
+        return bool(unknown)
 
     def _resolved_by_caller(self, doubt: _Doubt) -> Snapshot | None:
         """Return what the journal has of the job of a held entry whose doubt the caller has resolved."""
