@@ -70,7 +70,12 @@ class CreditBudget:
     The vendor names the price of a job only once the job is made, and sometimes not even then. So with a
     bound one job is made after the other, and a job whose cost is not known counts as much as the dearest
     known one, or as its estimate if that is more. While no cost is known at all, the next job waits until
-    that of the last one is. What is spent exceeds the bound by one job at most, however wrong estimates are.
+    that of the last one is. What is spent exceeds the bound by one job at most, however wrong estimates are,
+    where the vendor names each price with the job. Jobs whose price it names later may each cost more than
+    they counted until then.
+
+    A failed job counts nothing: the vendor should return what it locked, and its answers don't say whether it
+    did.
 
     A doubt that is paid for once more stays counted, whatever becomes of the next job: both may be charged.
 

@@ -129,7 +129,8 @@ class RunLimits:
 
     Attributes:
         yes: Spend without asking, also after a trial. Required where there is no terminal to ask on.
-        max_credits: What the jobs in the journal may cost together, earlier ones included.
+        max_credits: What the jobs in the journal may cost together, earlier ones included. A failed job
+            counts nothing, because its credits should come back.
         trial: Send this many of the cheapest jobs first, wait for their results and their price, then ask
             again for the rest, unless --yes.
         retry_transient: How many times to submit again what failed for a reason that may pass, within

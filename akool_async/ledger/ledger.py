@@ -102,7 +102,8 @@ def open_ledger(
         url: such as "postgresql://user:password@host/database".
         account: whose jobs these are; the entries, cap and budget of accounts are apart.
         max_credits: what all entries of the account may cost together, over all machines; it is kept in the
-            database and holds for every machine. None keeps what is there; `math.inf` takes the bound away.
+            database and holds for every machine. A job of unknown price counts as much as the dearest known
+            one, a failed job nothing. None keeps what is there; `math.inf` takes the bound away.
         max_in_flight: how many jobs the account may have at the vendor at once, over all machines; kept in
             the database likewise. A POST in doubt counts as one for ten minutes.
         clock: for tests.

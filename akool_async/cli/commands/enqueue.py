@@ -60,7 +60,8 @@ def enqueue(
     from_journal
         Move what a journal holds into the ledger first: paid jobs are resumed, and are not paid again.
     max_credits
-        What all entries of the ledger may cost together, on all machines; kept in the ledger.
+        What all entries of the ledger may cost together, on all machines; kept in the ledger. A failed job
+        counts nothing, because its credits should come back.
     in_flight
         Jobs that the account may have at the vendor at once, over all machines; kept in the ledger.
     """
