@@ -6,7 +6,7 @@ import enum
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -209,6 +209,23 @@ class Plan:
         """Return this plan with other entries, and what these would cost."""
         paid = (entry.price for entry in entries if entry.action.is_paid)
         return attrs.evolve(self, entries=entries, estimate=self.prices.estimate(paid))
+
+    def doubt_rule(self) -> Callable[[Entry], OnInDoubt]:
+        """Return what pays again only for the doubts that this plan shows.
+
+        Another run may have sent an entry again since then, and that answer may be lost, too.
+        """
+        shown = {
+            (found.key, found.target, found.submitted_at, found.token)
+            for one in self.entries
+            if one.action is PlannedAction.RESUBMIT and (found := one.entry) is not None
+        }
+
+        def rule(entry: Entry) -> OnInDoubt:
+            post = (entry.key, entry.target, entry.submitted_at, entry.token)
+            return "resubmit" if post in shown else "hold"
+
+        return rule
 
     @property
     def unreachable(self) -> AkoolError | None:

@@ -13,9 +13,9 @@ import anyio
 import attrs
 from anyio.to_thread import run_sync
 
-from akool_async._batch import Batch, OnInDoubt, StopCause, open_batch
+from akool_async._batch import Batch, StopCause, open_batch
 from akool_async._client import AkoolClient
-from akool_async._journal import Entry, Journal
+from akool_async._journal import Journal
 from akool_async._model.errors import AkoolError, ConfigurationError, JournalReplacedError
 from akool_async._model.locations import BucketPath
 from akool_async._model.outcomes import NotSubmitted, Outcome
@@ -226,11 +226,6 @@ class CatalogRun:
             to_correct={(one.key, one.target) for one in plan.entries if one.action is PlannedAction.REFUSED},
         )
         self._unpaid = {(one.key, one.target) for one in plan.entries if not one.action.is_paid}
-        self._doubts_shown = {
-            (found.key, found.target, found.submitted_at, found.token)
-            for one in plan.entries
-            if one.action is PlannedAction.RESUBMIT and (found := one.entry) is not None
-        }
         self._replaced = 0
         self._batch: Batch | None = None
         self._signalled = anyio.Event()
@@ -287,7 +282,7 @@ class CatalogRun:
                 without_captions=options.limits.without_captions,
                 recover_pending=options.recover_pending,
                 pay_again=options.rules.pay_again,
-                on_in_doubt=self._on_in_doubt,
+                on_in_doubt=plan.doubt_rule(),
                 retry_failed=options.rules.retry_failed,
                 retry_transient=options.limits.retry_transient,
                 max_credits=options.limits.max_credits,
@@ -304,11 +299,6 @@ class CatalogRun:
                 with scope:
                     await self._show(batch)
             await self._read_rest(batch, journal)
-
-    def _on_in_doubt(self, entry: Entry) -> OnInDoubt:
-        # Another run may have paid for it since the plan was shown, and its answer be lost, too.
-        shown = (entry.key, entry.target, entry.submitted_at, entry.token) in self._doubts_shown
-        return "resubmit" if shown else "hold"
 
     async def _show(self, batch: Batch) -> None:
         """Take the outcomes and show them, until the last one or the deadline."""
