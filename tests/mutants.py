@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "the budget is not told of a doubt",
         "_batch/post.py",
-        "            self._state.budget.count_unknown(entry.name)\n        if post.answered:",
-        "            pass\n        if post.answered:",
+        "            self._state.budget.count_unknown(entry.name)\n",
+        "            pass\n",
         BUDGET,
     ),
     Mutant(
