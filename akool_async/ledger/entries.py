@@ -56,6 +56,22 @@ OF_POST: Final = (
 )
 """The entry whose POST had a webhook token."""
 
+_DOUBT_AGAIN: Final = """
+    WITH doubted AS (
+        UPDATE akool_ledger.entry SET state = 'in_doubt', token = :token, reason = :reason,
+            paid_submissions = paid_submissions + 1, updated_at = :now,
+            doubt_ids = doubt_ids || to_jsonb(CAST(:job AS text))
+        WHERE account = :account AND state = 'planned' AND NOT doubt_ids ? CAST(:job AS text)
+            AND (key, target) IN (SELECT key, target FROM akool_ledger.intent
+                WHERE token = :token AND account = :account AND state = 'not_made')
+            AND NOT EXISTS (SELECT 1 FROM akool_ledger.intent WHERE account = :account AND job_id = :job)
+        RETURNING key
+    )
+    UPDATE akool_ledger.intent SET state = 'in_doubt'
+    WHERE token = :token AND account = :account AND EXISTS (SELECT 1 FROM doubted)
+"""
+"""An id that its entry had when a person called its POST not made changes nothing: that person knew it."""
+
 RESERVE_NAME: Final = (
     f"UPDATE akool_ledger.entry SET name = :name, name_folded = :folded{THIS}"
     " AND NOT EXISTS (SELECT 1 FROM akool_ledger.entry other WHERE other.account = :account"
@@ -181,6 +197,25 @@ class LedgerEntries(LedgerDatabase):
         """Return the entry whose POST had this webhook token, or None."""
         rows = await self.execute(READ + OF_POST, token=token)
         return read_entry(rows[0]) if rows and token else None
+
+    async def keep(self, token: str, job_id: str) -> None:
+        """Add a job that can't be an entry's own, but may be billed, to the ids in doubt of its entry.
+
+        If its POST was called not made, and nothing was sent since, its entry is in doubt again.
+        """
+        await self.execute(
+            _DOUBT_AGAIN,
+            token=token,
+            job=job_id,
+            now=self.clock.now(),
+            reason=f"Its POST was called not made, but job {job_id} was named for it since.",
+        )
+        await self.execute(
+            f"UPDATE akool_ledger.entry SET doubt_ids = doubt_ids || to_jsonb(CAST(:job AS text)){OF_POST}"
+            " AND job_id <> :job AND NOT doubt_ids ? CAST(:job AS text)",
+            token=token,
+            job=job_id,
+        )
 
     async def may_be_of_another(self, entry: Entry, job_id: str) -> bool:
         """Return whether this job was named for another entry, too, whose own job is not known."""

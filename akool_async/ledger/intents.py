@@ -25,7 +25,14 @@ from akool_async._model.responses import Job, Snapshot, result_expiry
 from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._model.tariff import budget_refusal
 from akool_async.ledger.database import LedgerError, parse
-from akool_async.ledger.entries import LOCKED, OF_POST, THIS, IntentState, read_entry, storable, to_json
+from akool_async.ledger.entries import (
+    LOCKED,
+    THIS,
+    IntentState,
+    read_entry,
+    storable,
+    to_json,
+)
 from akool_async.ledger.moves import LedgerMoves
 from akool_async.ledger.results import LedgerResults
 
@@ -226,15 +233,6 @@ class LedgerIntents(LedgerMoves, LedgerResults):
             credits_locked=job.credits_locked,
             created_at=job.created_at,
             expires_at=result_expiry(job.created_at),
-        )
-
-    async def keep(self, token: str, job_id: str) -> None:
-        """Add a job that can't be an entry's own, but may be billed, to the ids in doubt of its entry."""
-        await self.execute(
-            f"UPDATE akool_ledger.entry SET doubt_ids = doubt_ids || to_jsonb(CAST(:job AS text)){OF_POST}"
-            " AND job_id <> :job AND NOT doubt_ids ? CAST(:job AS text)",
-            token=token,
-            job=job_id,
         )
 
     async def record_end(

@@ -9,12 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import State
+from akool_async import InDoubt, Job, State
 from akool_async._model.responses import Callback
-from akool_async.ledger import open_ledger
+from akool_async.ledger import Made, open_ledger
 from akool_async.sandbox import Fault
 from akool_async.workers.dbos import Worker, WorkerSettings, deliver_callback, enqueue
-from tests.ledger.conftest import SHORT_JOBS, Bench, video
+from tests.ledger.conftest import SHORT_JOBS, Bench, end_post_time, video
 from tests.workers.chaos import Fleet, fleet, look
 
 
@@ -113,3 +113,48 @@ async def test_a_callback_gives_a_doubt_the_job_of_its_post(quick: Bench, tmp_pa
     assert await hear(quick, tmp_path, token, "not&an=id") is State.IN_DOUBT
     assert await hear(quick, tmp_path, "0" * 43, job.id) is State.IN_DOUBT
     assert await hear(quick, tmp_path, token, job.id) is State.DELIVERED
+
+
+@pytest.mark.anyio
+async def test_a_job_that_is_named_after_its_post_was_called_not_made_is_not_paid_again(bench: Bench) -> None:
+    token, job_id = await in_doubt(bench, 1), "a" * 24
+    end_post_time(bench.url)
+    await bench.ledger.resolve("video-1", "ja", not_made=True)
+    assert await deliver_callback(bench.ledger, Callback(job_id=job_id, token=token))
+
+    assert isinstance(await bench.ledger.submit_once(bench.client, video(1)), InDoubt)
+    entry = await bench.ledger.get("video-1", "ja")
+    assert entry is not None
+    assert (entry.state, entry.doubt_ids, entry.paid_submissions) == (State.IN_DOUBT, (job_id,), 1)
+    assert job_id in entry.reason
+    # Who has seen the id, and says again that no job was made, is believed.
+    await bench.ledger.resolve("video-1", "ja", not_made=True)
+    assert await deliver_callback(bench.ledger, Callback(job_id=job_id, token=token))
+    assert isinstance(await bench.ledger.submit_once(bench.client, video(1)), Made)
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_comes_after_its_post_was_called_not_made_is_a_doubt(bench: Bench) -> None:
+    token, job = await in_doubt(bench, 1), Job(id="a" * 24)
+    end_post_time(bench.url)
+    await bench.ledger.resolve("video-1", "ja", not_made=True)
+    assert not await bench.ledger.made(token, job)
+    await bench.ledger.record_end(token, State.IN_DOUBT, reason="", doubt_ids=(job.id,))
+
+    assert isinstance(await bench.ledger.submit_once(bench.client, video(1)), InDoubt)
+    await bench.ledger.resolve("video-1", "ja", job_id=job.id)
+    entry = await bench.ledger.get("video-1", "ja")
+    assert entry is not None
+    assert (entry.state, entry.job_id, entry.doubt_ids) == (State.SUBMITTED, job.id, ())
+
+
+@pytest.mark.anyio
+async def test_the_job_of_another_entry_does_not_put_one_in_doubt_again(bench: Bench) -> None:
+    made = await bench.ledger.submit_once(bench.client, video(2))
+    assert isinstance(made, Made)
+    token = await in_doubt(bench, 1)
+    end_post_time(bench.url)
+    await bench.ledger.resolve("video-1", "ja", not_made=True)
+    assert await deliver_callback(bench.ledger, Callback(job_id=made.job.id, token=token))
+
+    assert isinstance(await bench.ledger.submit_once(bench.client, video(1)), Made)
