@@ -58,6 +58,24 @@ if TYPE_CHECKING:
         WaitTimeout,
         WrongHostError,
     )
+    from akool_async._model.events import (
+        CallEvent,
+        DoubtEvent,
+        DownloadEndedEvent,
+        DownloadStartedEvent,
+        Event,
+        FollowedEvent,
+        OutcomeEvent,
+        PollEvent,
+        PostEndedEvent,
+        PostStartedEvent,
+        RateLimitEvent,
+        RetryEvent,
+        SavedEvent,
+        StoppedEvent,
+        SubmittedEvent,
+        TerminalEvent,
+    )
     from akool_async._model.fingerprint import entry_key, fingerprint
     from akool_async._model.media import Limits, MediaError, MediaFacts, MediaProblem
     from akool_async._model.outcomes import (
@@ -84,25 +102,7 @@ if TYPE_CHECKING:
         Voice,
     )
     from akool_async._model.states import State
-    from akool_async._observer import (
-        CallEvent,
-        DoubtEvent,
-        DownloadEndedEvent,
-        DownloadStartedEvent,
-        Event,
-        FollowedEvent,
-        Observer,
-        OutcomeEvent,
-        PollEvent,
-        PostEndedEvent,
-        PostStartedEvent,
-        RateLimitEvent,
-        RetryEvent,
-        SavedEvent,
-        StoppedEvent,
-        SubmittedEvent,
-        TerminalEvent,
-    )
+    from akool_async._observer import Observer
     from akool_async._polling.adaptive import LearnedSchedule
     from akool_async._polling.poll_state import (
         AdaptiveSchedule,
@@ -257,6 +257,7 @@ _PARTS: Final = (
     "_model.redact",
     "_model.dispositions",
     "_model.fingerprint",
+    "_model.events",
     "_clock",
     "_retry",
     "_observer",

@@ -8,21 +8,20 @@ times and a link to the span of its POST, which the journal remembers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextvars import Token
+from contextvars import ContextVar, Token
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from akool_async._environment import install_command
-from akool_async._observer import (
+from akool_async._model.events import (
     CallEvent,
     DoubtEvent,
     DownloadEndedEvent,
     DownloadStartedEvent,
     Event,
     FollowedEvent,
-    Observer,
     OutcomeEvent,
     PollEvent,
     PostEndedEvent,
@@ -31,6 +30,7 @@ from akool_async._observer import (
     RetryEvent,
     TerminalEvent,
 )
+from akool_async._observer import Observer
 
 try:
     from opentelemetry import context, metrics, trace
@@ -53,7 +53,8 @@ class OpenTelemetryObserver(Observer):
     Spans: `akool.submit` for each paid POST and `akool.download` for each result, both live, and parents of
     what an instrumentation of HTTP clients adds; `akool.job` for each entry that ended, from its POST to its
     end, with a link to the `akool.submit` of its POST, also where another process sent it. Attributes are
-    key, language, job id, outcome and credits; never a URL of a video.
+    key, language, job id, outcome and credits; never a URL of a video. `AkoolClient.translate` counts as an
+    entry, like one of a batch.
 
     Metrics: `akool.entries` (by outcome), `akool.credits`, `akool.job.duration`, `akool.polls`,
     `akool.jobs.in_flight`, `akool.doubts`, `akool.retries`, `akool.rate_limits`, and
@@ -77,14 +78,16 @@ class OpenTelemetryObserver(Observer):
         self._credits = meter.create_counter("akool.credits", "{credit}", "Credits of entries that ended.")
         self._durations = meter.create_histogram("akool.job.duration", "s", "From the paid POST to the end.")
         self._polls = meter.create_counter("akool.polls", "{poll}", "Polls of jobs.")
-        self._in_flight = meter.create_up_down_counter("akool.jobs.in_flight", "{job}", "Jobs at the vendor.")
+        self._in_flight = meter.create_up_down_counter("akool.jobs.in_flight", "{job}", "Jobs of batches.")
         self._doubts = meter.create_counter("akool.doubts", "{entry}", "Paid POSTs without a clear answer.")
         self._retries = meter.create_counter("akool.retries", "{call}", "Calls that were sent again.")
         self._rate_limits = meter.create_counter("akool.rate_limits", "{answer}", "Calls come too often.")
         self._calls = meter.create_histogram(
             "http.client.request.duration", "s", "Duration of HTTP client requests."
         )
-        self._live: dict[object, tuple[Span, Token[Context]]] = {}
+        # Of the task, because tasks may send or download the same at once; and of this observer, because
+        # another one may report to another provider.
+        self._live: ContextVar[tuple[tuple[Span, Token[Context]], ...]] = ContextVar("_live", default=())
         self._followed: set[str] = set()
         self._handlers: Mapping[type[Event], Callable[[Any], None]] = {
             CallEvent: self._call,
@@ -92,15 +95,11 @@ class OpenTelemetryObserver(Observer):
             RateLimitEvent: lambda event: self._rate_limits.add(1, {"url.template": event.path}),
             PollEvent: lambda event: self._polls.add(1, {"error": bool(event.error)}),
             PostStartedEvent: self._start_post,
-            PostEndedEvent: lambda event: self._end(
-                event.entries, event.error, {"akool.job_ids": event.job_ids}
-            ),
+            PostEndedEvent: lambda event: self._end(event.error, {"akool.job_ids": event.job_ids}),
             FollowedEvent: self._follow,
             TerminalEvent: self._leave,
-            DownloadStartedEvent: lambda event: self._start(
-                "akool.download", (event.key, event.target), _names(event)
-            ),
-            DownloadEndedEvent: lambda event: self._end((event.key, event.target), event.error),
+            DownloadStartedEvent: lambda event: self._start("akool.download", _names(event)),
+            DownloadEndedEvent: lambda event: self._end(event.error),
             DoubtEvent: lambda _: self._doubts.add(1),
             OutcomeEvent: self._end_entry,
         }
@@ -119,12 +118,13 @@ class OpenTelemetryObserver(Observer):
 
     # Live spans: current while their step runs, in the task that runs it.
 
-    def _start(self, name: str, live: object, attributes: Mapping[str, Any]) -> None:
+    def _start(self, name: str, attributes: Mapping[str, Any]) -> None:
         span = self._tracer.start_span(name, attributes=attributes)
-        self._live[live] = span, context.attach(trace.set_span_in_context(span))
+        self._live.set((*self._live.get(), (span, context.attach(trace.set_span_in_context(span)))))
 
-    def _end(self, live: object, error: str, attributes: Mapping[str, Any] = MappingProxyType({})) -> None:
-        span, token = self._live.pop(live)
+    def _end(self, error: str, attributes: Mapping[str, Any] = MappingProxyType({})) -> None:
+        *before, (span, token) = self._live.get()
+        self._live.set(tuple(before))
         # Both events come in the task that runs the step, so the context is the one that was attached to.
         context.detach(token)
         span.set_attributes(attributes)
@@ -134,7 +134,7 @@ class OpenTelemetryObserver(Observer):
 
     def _start_post(self, event: PostStartedEvent) -> None:
         keys, targets = zip(*event.entries, strict=True)
-        self._start("akool.submit", event.entries, {"akool.keys": keys, "akool.languages": targets})
+        self._start("akool.submit", {"akool.keys": keys, "akool.languages": targets})
 
     # What has ended.
 

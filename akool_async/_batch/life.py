@@ -32,6 +32,7 @@ from akool_async._model.errors import (
     JobNotFoundError,
     JournalError,
 )
+from akool_async._model.events import SavedEvent, TerminalEvent
 from akool_async._model.requests import Request, private_inputs, with_inputs, with_targets
 from akool_async._model.responses import (
     EXPIRED_UNSAVED,
@@ -41,7 +42,6 @@ from akool_async._model.responses import (
     surely_expired,
 )
 from akool_async._model.states import State
-from akool_async._observer import SavedEvent, TerminalEvent
 from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.scheduler import PolledJob
 from akool_async._retry import AimdRateLimiter

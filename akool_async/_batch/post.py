@@ -34,11 +34,12 @@ from akool_async._model.errors import (
     SubmissionInDoubt,
     VendorError,
 )
+from akool_async._model.events import DoubtEvent, SubmittedEvent
 from akool_async._model.outcomes import Outcome
 from akool_async._model.requests import Request, with_targets
 from akool_async._model.responses import Job, Submission
 from akool_async._model.states import State
-from akool_async._observer import DoubtEvent, Observers, PostEndedEvent, PostStartedEvent, SubmittedEvent
+from akool_async._observer import Observers, PostReport
 from akool_async._retry import AimdRateLimiter
 
 logger = logging.getLogger("akool_async")
@@ -118,20 +119,15 @@ class Post:
         if not (observers.detailed or logger.isEnabledFor(logging.DEBUG)):
             yield ""
             return
-        names = tuple(entry.name for entry in self.entries)
-        observers.report(PostStartedEvent(entries=names))
-        traceparent = observers.traceparent()
-        for entry in self.entries:
-            entry.traceparent = traceparent
-        try:
-            with observers.ends_postponed():
-                yield traceparent
-        finally:
-            # Also where the POST was torn out by a cancellation: a span that never ends would hide that it
-            # was paid.
-            ids = tuple(job.id for _, job in self.submitted)
-            error = str(self.failures[0].error) if self.failures else ""
-            observers.report(PostEndedEvent(entries=names, job_ids=ids, error=error))
+        post = PostReport(entries=tuple(entry.name for entry in self.entries))
+        with observers.post(post):
+            for entry in self.entries:
+                entry.traceparent = post.traceparent
+            try:
+                yield post.traceparent
+            finally:
+                post.job_ids = tuple(job.id for _, job in self.submitted)
+                post.error = str(self.failures[0].error) if self.failures else ""
 
     def record_error(self, error: AkoolError) -> None:
         """Note that the POST failed, and which jobs its answer names."""

@@ -40,11 +40,11 @@ from akool_async._model.errors import (
     JournalReplacedError,
     OutOfCredits,
 )
+from akool_async._model.events import FollowedEvent, OutcomeEvent, StoppedEvent
 from akool_async._model.outcomes import Failed, NotSubmitted, Outcome, Rejected
 from akool_async._model.requests import Request
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.tariff import JobKind, Price, PriceModel
-from akool_async._observer import FollowedEvent, OutcomeEvent, StoppedEvent
 from akool_async._polling.poll_state import PollSchedule
 from akool_async._polling.scheduler import PolledJob
 from akool_async._storage import SharedInputs

@@ -5,20 +5,19 @@ A verb becomes a call, the answer becomes a value. The order of steps over many 
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
-import anyio
 import httpx
 
 from akool_async import _clock
 from akool_async import _wire as wire
 from akool_async._background import LongLived, opening
-from akool_async._client.session import ClientSession, read_job_id, single_job
+from akool_async._client import single_jobs
+from akool_async._client.session import ClientSession, read_job_id
 from akool_async._client.waiting import job_age, wait_completed, watch_snapshots
 from akool_async._clock import Clock
 from akool_async._download import DownloadRequest, local_path
@@ -26,21 +25,18 @@ from akool_async._environment import find_origin
 from akool_async._http import ApiCall, ApiSession, Timeouts
 from akool_async._http.clients import TransportName, create_clients, from_user_client
 from akool_async._model.credentials import resolve_credentials
-from akool_async._model.errors import AccountError, CallerError, ConfigurationError, InvalidRequestError
+from akool_async._model.errors import ConfigurationError, InvalidRequestError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, is_safe_path
-from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.redact import Secret, detach, hide, sanitize
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import Callback, Job, Language, Snapshot, Submission, Voice
-from akool_async._model.validators import file_path, instance_of, one_of, positive, text
+from akool_async._model.validators import file_path, instance_of, one_of, text
 from akool_async._observer import Observer, Observers
 from akool_async._polling.adaptive import LearnedSchedule
 from akool_async._polling.poll_state import PollSchedule
-from akool_async._polling.scheduler import GuardedSchedule
 from akool_async._retry import RetryPolicy
 
-logger = logging.getLogger("akool_async")
 _PAGE: Final = 100
 _MOST_PAGES: Final = 10_000
 
@@ -222,7 +218,8 @@ class AkoolClient(LongLived):
 
         It is sent once. It is sent again only if it provably never left, or if it was answered with a
         refusal that asks for it (too often, token expired). A caller that is cancelled meanwhile leaves
-        it under way: its result is then logged, with the job ids.
+        it under way: its result is then logged and reported to observers, with the job ids. No journal has
+        it: in a service that may be restarted, use a batch.
 
         Args:
             request: a `TranslationRequest` or a `LipSyncRequest`.
@@ -239,7 +236,7 @@ class AkoolClient(LongLived):
             AkoolError: it was refused as a whole or never sent: nothing was charged.
         """
         _request.check("request", request)
-        return await (self.session.submit(request) if patient else self.session.submit_once(request))
+        return await single_jobs.submit(self.session, request, patient=patient)
 
     async def status(self, job: Job | str) -> Snapshot:
         """Ask once where a job, or the one of an id, is.
@@ -281,6 +278,7 @@ class AkoolClient(LongLived):
             session.clock,
             job,
             schedule or session.schedule,
+            observers=session.observers,
             give_up_after=give_up_after,
             age=job_age(created_at, session.server_now()),
         )
@@ -302,8 +300,11 @@ class AkoolClient(LongLived):
             JobFailed: while iterating, the job vanished, or ended without a URL.
             AkoolError: while iterating, asking became impossible, as with bad credentials.
         """
-        age = job_age(created_at, self.session.server_now())
-        return watch_snapshots(self.session.opened.scheduler, job, schedule or self.session.schedule, age=age)
+        session = self.session
+        age = job_age(created_at, session.server_now())
+        return watch_snapshots(
+            session.opened.scheduler, job, schedule or session.schedule, session.observers, age=age
+        )
 
     async def translate(
         self, request: Request, *, give_up_after: float | None = None, schedule: PollSchedule | None = None
@@ -329,29 +330,8 @@ class AkoolClient(LongLived):
                 f"translate takes one target, not {len(request.targets)}.",
                 advice="Hand it to client.submit, which gives one job for each.",
             )
-        # Before the POST: a bad time-out that is found after it would leave a paid job that nobody waits for.
-        positive.or_none.check("give_up_after", give_up_after)
-        session = self.session
-        guarded = GuardedSchedule.guard(schedule or session.schedule)
-        # Likewise: that the client is closed has to be found out before anything is paid.
-        submitted_at, scheduler = session.clock.now(), session.opened.scheduler
-        job = single_job(await session.submit(request), request)
-        try:
-            snapshot = await wait_completed(
-                scheduler, session.clock, job, guarded, give_up_after=give_up_after, age=0.0
-            )
-        except (anyio.get_cancelled_exc_class(), AccountError, CallerError):  # these name no job
-            logger.warning("No longer waiting for job %s, which the vendor continues and bills.", job.id)
-            raise
-        return Completed(
-            key=entry_key(request, job.target),
-            request=request,
-            target=job.target,
-            job=job,
-            snapshot=snapshot,
-            submitted_at=submitted_at,
-            ended_at=session.clock.now(),
-            credits=job.credits_locked if snapshot.credits_used is None else snapshot.credits_used,
+        return await single_jobs.translate(
+            self.session, request, give_up_after=give_up_after, schedule=schedule
         )
 
     # Hints.
@@ -416,8 +396,9 @@ class AkoolClient(LongLived):
                 f"name must be a plain file name, perhaps after folders, not {sanitize(repr(name))}."
             )
         stem = local_path(into) / name
-        return await self.session.download(
-            DownloadRequest(done=done, stem=stem, without_captions=without_captions, overwrite=overwrite)
+        return await single_jobs.download(
+            self.session,
+            DownloadRequest(done=done, stem=stem, without_captions=without_captions, overwrite=overwrite),
         )
 
 

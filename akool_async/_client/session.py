@@ -36,12 +36,11 @@ from akool_async._model.errors import (
     ProtocolError,
     SubmissionInDoubt,
 )
-from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import Artifact, Saved, result_urls
-from akool_async._model.redact import detach, safe_repr
-from akool_async._model.requests import Request
+from akool_async._model.redact import detach, safe_repr, sanitize, strip_query
+from akool_async._model.requests import Request, video_url
 from akool_async._model.responses import Callback, Job, Snapshot, Submission
-from akool_async._observer import Observers, SubmittedEvent
+from akool_async._observer import Observers
 from akool_async._polling.poll_state import PollSchedule
 from akool_async._polling.scheduler import GuardedSchedule, Listener, PolledJob, PollScheduler
 from akool_async._retry import RetryPolicy
@@ -174,25 +173,6 @@ class ClientSession:
         """
         return await submit_request(self.opened.api, request, patient=False, before_send=before_send)
 
-    async def submit(self, request: Request) -> Submission:
-        """Send one paid POST; wait and repeat it where it surely made no job, confirm ids in doubt."""
-        try:
-            submission = await submit_request(self.opened.api, request, patient=True)
-        except SubmissionInDoubt as doubt:
-            submission = await self.confirm_submission(doubt) if doubt.job_ids else Submission()
-            if not submission.accepted:
-                raise
-        for job in (*submission.accepted, *submission.extra):
-            self.observers.report(
-                SubmittedEvent(
-                    key=entry_key(request, job.target),
-                    target=job.target,
-                    job_id=job.id,
-                    credits_locked=job.credits_locked,
-                )
-            )
-        return submission
-
     async def confirm_submission(self, doubt: SubmissionInDoubt) -> Submission:
         """Poll the jobs that a doubt names; return what it turned out to be.
 
@@ -264,7 +244,9 @@ class ClientSession:
             ClientClosedError: the client is closed.
         """
         # Without raw answers: they are large, and there may be very many jobs.
-        return self.opened.scheduler.watch(job_id, schedule, listener, age=age, raw_wanted=False)
+        job = self.opened.scheduler.watch(job_id, schedule, listener, age=age, raw_wanted=False)
+        job.end_reported = True  # by the batch, which knows its entry
+        return job
 
     def unwatch(self, job: PolledJob, listener: Listener) -> None:
         """Stop calling `listener`; does nothing once the client is closed."""
@@ -319,22 +301,21 @@ async def submit_request(
     *,
     patient: bool,
     before_send: Callable[[], Awaitable[None]] | None = None,
+    on_abandoned: Callable[[Submission | AkoolError], None] | None = None,
 ) -> Submission:
     """Send one paid POST; with `patient` it waits and tries again where that is safe.
+
+    If the caller is cancelled meanwhile, the answer is logged, then `on_abandoned` is called with it.
 
     Raises:
         SubmissionInDoubt: it was sent, or may have been, and its answer is not known.
         AkoolError: it was refused as a whole or never sent.
     """
 
-    def log_abandoned(result: wire.Envelope | Exception) -> None:
-        """Log the end of a POST whose caller was cancelled: its ids would be lost otherwise."""
-        try:
-            ids = ", ".join(_read(result, request).job_ids) or "none"
-        except AkoolError as error:
-            logger.warning("The paid call of a cancelled caller ended: %s", error)
-        else:
-            logger.warning("The paid call of a cancelled caller made these jobs, which are billed: %s.", ids)
+    def abandoned(result: wire.Envelope | Exception) -> None:
+        answer = _log_abandoned(result, request)
+        if on_abandoned is not None:
+            on_abandoned(answer)
 
     call = ApiCall(
         method="POST",
@@ -342,7 +323,7 @@ async def submit_request(
         payload=wire.create_payload(request),
         job_count=len(request.targets),
         patient=patient,
-        on_abandoned=log_abandoned,
+        on_abandoned=abandoned,
         before_send=before_send,
     )
     result: wire.Envelope | Exception
@@ -351,6 +332,39 @@ async def submit_request(
     except CallInDoubt as failed:
         result = failed
     return _read(result, request)
+
+
+def describe(request: Request) -> str:
+    """Return what a paid POST is for, as the log shows it: its key, or the video's URL, and the languages."""
+    languages = ", ".join(filter(None, request.targets))
+    name = sanitize(request.key or strip_query(video_url(request)))
+    return f"{name} ({languages})" if languages else name
+
+
+def _log_abandoned(result: wire.Envelope | Exception, request: Request) -> Submission | AkoolError:
+    """Log the end of a POST whose caller was cancelled, or its ids would be lost; return its answer."""
+    try:
+        answer = _read(result, request)
+    except AkoolError as error:
+        logger.warning(
+            "The paid call for %s, whose caller was cancelled, ended: %s", describe(request), error
+        )
+        return error
+    jobs = ", ".join(
+        f"{job.id} ({job.target})" if job.target else job.id for job in (*answer.accepted, *answer.extra)
+    )
+    refused = "".join(f" Refused: {refusal.target}: {refusal.error}" for refusal in answer.refused)
+    missing = (
+        f" In doubt, not mentioned in the answer: {', '.join(answer.missing)}." if answer.missing else ""
+    )
+    logger.warning(
+        "The paid call for %s, whose caller was cancelled, made these jobs, which are billed: %s.%s%s",
+        describe(request),
+        jobs or "none",
+        refused,
+        missing,
+    )
+    return answer
 
 
 def _read(result: wire.Envelope | Exception, request: Request) -> Submission:
@@ -383,25 +397,9 @@ def _read(result: wire.Envelope | Exception, request: Request) -> Submission:
         vendor_message=cause.vendor_message,
     )
     if jobs:
-        logger.warning("The unusable answer to a paid call names these jobs: %s.", ", ".join(doubt.job_ids))
+        logger.warning(
+            "The unusable answer to the paid call for %s names these jobs: %s.",
+            describe(request),
+            ", ".join(doubt.job_ids),
+        )
     raise doubt from detach(cause)
-
-
-def single_job(submission: Submission, request: Request) -> Job:
-    """Return the job of a request for one target.
-
-    Raises:
-        AkoolError: it was refused, or the answer does not mention it.
-    """
-    if submission.extra:
-        ids = ", ".join(job.id for job in submission.extra)
-        logger.warning("The vendor made jobs that were not asked for; they may be billed: %s.", ids)
-    if submission.accepted:
-        return submission.accepted[0]
-    if submission.refused:
-        raise submission.refused[0].error
-    raise SubmissionInDoubt(
-        "The answer to a paid call does not say what became of it.",
-        job_ids=submission.job_ids,
-        targets=request.targets,
-    )

@@ -10,8 +10,10 @@ import anyio
 from akool_async._client.session import read_job_id
 from akool_async._clock import Clock, wait_event
 from akool_async._model.errors import InvalidRequestError, WaitTimeout
+from akool_async._model.events import TerminalEvent
 from akool_async._model.responses import Job, Snapshot
 from akool_async._model.validators import positive
+from akool_async._observer import Observers
 from akool_async._polling.poll_state import PollSchedule, PollVerdict
 from akool_async._polling.scheduler import PolledJob, PollScheduler
 
@@ -31,10 +33,12 @@ async def wait_completed(
     job: Job | str,
     schedule: PollSchedule,
     *,
+    observers: Observers,
+    entry: tuple[str, str] = ("", ""),
     give_up_after: float | None,
     age: float | None,
 ) -> Snapshot:
-    """Wait until a job is completed; `AkoolClient.wait` describes it."""
+    """Wait until a job is completed, and report its end; `entry` is the key and the language, if known."""
     job_id = read_job_id(job)
     positive.or_none.check("give_up_after", give_up_after)
     over = anyio.Event()
@@ -55,15 +59,21 @@ async def wait_completed(
     state = watch.state
     if not state.is_terminal:
         raise WaitTimeout(f"Job {job_id} was not done within {give_up_after:g} s.", job_id=job_id)
+    _report_end(observers, watch, entry)
     if state.verdict is PollVerdict.COMPLETED and state.snapshot is not None:
         return state.snapshot
     raise state.failure()
 
 
 async def watch_snapshots(
-    scheduler: PollScheduler, job: Job | str, schedule: PollSchedule, *, age: float | None
+    scheduler: PollScheduler,
+    job: Job | str,
+    schedule: PollSchedule,
+    observers: Observers,
+    *,
+    age: float | None,
 ) -> AsyncIterator[Snapshot]:
-    """Return a job's snapshots as they change; `AkoolClient.watch` describes it."""
+    """Return a job's snapshots as they change, and report its end; `AkoolClient.watch` describes it."""
     job_id = read_job_id(job)
     news = anyio.Event()
 
@@ -78,6 +88,8 @@ async def watch_snapshots(
             # A new event before the state is read: a poll that comes between the two is not overlooked.
             news = anyio.Event()
             seen, over = watch.state.snapshot, watch.is_terminal
+            if over and watch.error is None:  # before it is given: the loop may be left with the last one
+                _report_end(observers, watch, ("", ""))
             if seen is not None and seen != given:
                 given = seen
                 yield seen
@@ -90,3 +102,20 @@ async def watch_snapshots(
     # These have no snapshot that says so: without an error the loop would end as if all were well.
     if watch.state.verdict in (PollVerdict.NOT_FOUND, PollVerdict.NO_RESULT):
         raise watch.state.failure()
+
+
+def _report_end(observers: Observers, watch: PolledJob, entry: tuple[str, str]) -> None:
+    """Report how a job ended, once for all that wait for it."""
+    if watch.end_reported:
+        return
+    watch.end_reported = True
+    state, (key, target) = watch.state, entry
+    event = TerminalEvent(
+        key=key,
+        target=target,
+        job_id=watch.job_id,
+        completed=state.verdict is PollVerdict.COMPLETED,
+        reason="" if state.verdict is PollVerdict.COMPLETED else state.failure().message,
+        credits_used=None if state.snapshot is None else state.snapshot.credits_used,
+    )
+    observers.report(event)

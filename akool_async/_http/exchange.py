@@ -306,19 +306,17 @@ class ShieldedCall(Generic[T]):
                 self._result.append(await self._work())
         except Exception as error:  # noqa: BLE001 - handed over to the waiting caller
             self._error = error
-        finally:
+        finally:  # also where the event loop itself cancels it
             self._ended.set()
-        self._notify_if_abandoned()
+            self._notify_if_abandoned()
 
     def _notify_if_abandoned(self) -> None:
         """Report the end once the work has ended and the caller has left, whichever is last."""
         # Each of the two calls this; only the later one finds both true, so that the ids are logged once.
         if self._on_abandoned is None or not self._left or not self._ended.is_set():
             return
-        if self._error is not None:
-            self._on_abandoned(self._error)
-        elif self._result:
-            self._on_abandoned(self._result[0])
+        # Neither: the event loop itself cancelled the work, perhaps after it was sent.
+        self._on_abandoned(self._error or (self._result[0] if self._result else client_closed()))
 
 
 # How long exchanges may take.

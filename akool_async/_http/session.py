@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 import anyio
@@ -38,9 +38,10 @@ from akool_async._model.errors import (
     ProtocolError,
     RateLimitError,
 )
+from akool_async._model.events import CallEvent, RateLimitEvent, RetryEvent
 from akool_async._model.redact import Secret, detach
 from akool_async._model.validators import seconds_field
-from akool_async._observer import CallEvent, Observers, RateLimitEvent, RetryEvent
+from akool_async._observer import Observers
 from akool_async._retry import RetryBudget, RetryPolicy, ThrottlePause
 from akool_async._wire import TOKEN_PATH, Envelope, may_name_job, read_token, token_payload
 
@@ -88,8 +89,18 @@ class ApiCall:
         return self.job_count > 0
 
 
+Judge: TypeAlias = Callable[["RawResponse | BaseException"], Envelope]
+"""Returns the envelope of an attempt's answer, or raises, and reports the attempt's end."""
+
+
 class CallInDoubt(CallFailed):
     """A paid call was sent, or may have been, and its answer is not known; `body` may name its jobs."""
+
+
+def _torn() -> CallInDoubt:
+    """Return the failure of a paid call that the event loop itself cancelled, perhaps after it was sent."""
+    lost = ConnectionLostError("It was interrupted while it was in progress.")
+    return CallInDoubt(Failure.CONNECTION_LOST, lost)
 
 
 @attrs.define
@@ -286,22 +297,46 @@ class ApiSession:
         return Action.IN_DOUBT if not refused and may_name_job(failed.body) else POLICY[failed.failure][1]
 
     async def _attempt(self, call: ApiCall, auth: AuthHeader | None, attempt: int) -> Envelope:
-        began, result, status = self._clock.monotonic(), "given up", None
+        judge = partial(self._judge, call, attempt, self._clock.monotonic())
+        answer: RawResponse | Exception
         try:
-            answer = await self._exchange(call, auth)
-            status = answer.http_status
-            envelope = self._parsed(call, answer)
-            result = f"HTTP {answer.http_status}, code {envelope.code}"
-        # A closing client ends exchanges itself: the error says so, for it is not the host's fault. A paid
-        # call keeps its own error, because it may have made jobs.
-        except ExchangeFailed as failed:
-            result = failed.reason
-            if self._closed and not call.creates_jobs:
-                raise client_closed() from detach(failed)
-            raise map_failure(failed, self._origin, self._clients.proxy) from detach(failed)
-        except CallFailed as failed:
-            result = f"HTTP {failed.error.http_status}, code {failed.error.code}"
+            answer = await self._exchange(call, auth, judge)
+        except Exception as error:  # noqa: BLE001 - raised again by `_judge`
+            answer = error
+        except BaseException as left:
+            if not call.creates_jobs:  # a paid call continues without its caller, and is judged at its end
+                judge(left)
             raise
+        return judge(answer)
+
+    def _judge(
+        self, call: ApiCall, attempt: int, began: float, answer: RawResponse | BaseException
+    ) -> Envelope:
+        """Return the envelope of an answer, and report the attempt that it ends.
+
+        Raises:
+            CallFailed: the answer is a refusal, an error or unreadable, or there is no complete one.
+            BaseException: the answer itself, if it is any other exception.
+        """
+        result, status = "given up", None
+        try:
+            if isinstance(answer, RawResponse):
+                status = answer.http_status
+                try:
+                    envelope = self._parsed(call, answer)
+                except CallFailed as failed:
+                    result = f"HTTP {status}, code {failed.error.code}"
+                    raise
+                result = f"HTTP {status}, code {envelope.code}"
+                return envelope
+            if not isinstance(answer, ExchangeFailed):
+                raise answer
+            result = answer.reason
+            # A closing client ends exchanges itself: the error says so, for it is not the host's fault. A
+            # paid call keeps its own error, because it may have made jobs.
+            if self._closed and not call.creates_jobs:
+                raise client_closed() from detach(answer)
+            raise map_failure(answer, self._origin, self._clients.proxy) from detach(answer)
         finally:
             if self._observers.detailed or logger.isEnabledFor(logging.DEBUG):
                 event = CallEvent(
@@ -314,7 +349,6 @@ class ApiSession:
                     seconds=self._clock.monotonic() - began,
                 )
                 self._observers.report(event)
-        return envelope
 
     def _parsed(self, call: ApiCall, answer: RawResponse) -> Envelope:
         self.server_time.update(answer.headers.get("date", ""))
@@ -325,9 +359,9 @@ class ApiSession:
             failed.retry_after = retry_after(answer.headers, self.server_time.now())
             raise
 
-    async def _exchange(self, call: ApiCall, auth: AuthHeader | None) -> RawResponse:
+    async def _exchange(self, call: ApiCall, auth: AuthHeader | None, judge: Judge) -> RawResponse:
         if call.creates_jobs:
-            return await self._exchange_paid(call, auth)
+            return await self._exchange_paid(call, auth, judge)
         # httpx's pool becomes slow with many waiting for a connection; so only so many get that far.
         await self._slots.acquire()
         if self._closed:
@@ -356,16 +390,19 @@ class ApiSession:
             return await ShieldedCall(read, shield=False).run(self._tasks)
         return await read()
 
-    async def _exchange_paid(self, call: ApiCall, auth: AuthHeader | None) -> RawResponse:
+    async def _exchange_paid(self, call: ApiCall, auth: AuthHeader | None, judge: Judge) -> RawResponse:
         if self._closed:
             raise client_closed()
         # Never over a connection that was kept: after a reset nothing would prove that the POST was not read.
         timeout = self._timeouts.create_timeout
         send = self._prepare(self._clients.creates, call, auth, timeout)
 
-        def on_abandoned(result: RawResponse | Exception) -> None:
-            if call.on_abandoned is not None:
-                call.on_abandoned(self._abandoned_result(call, result))
+        def on_abandoned(answer: RawResponse | Exception) -> None:
+            # An observer that ends the program does so once the ids are logged.
+            with self._observers.ends_postponed():
+                result = self._abandoned_result(call, judge, answer)
+                if call.on_abandoned is not None:
+                    call.on_abandoned(result)
 
         work = ShieldedCall(
             partial(
@@ -382,23 +419,21 @@ class ApiSession:
         )
         try:
             return await work.run(self._tasks)
-        except ClientClosedError as error:  # the event loop itself cancelled it, after it may have been sent
-            lost = ConnectionLostError("It was interrupted while it was in progress.")
-            raise CallInDoubt(Failure.CONNECTION_LOST, lost) from error
+        except ClientClosedError as error:
+            raise _torn() from error
 
-    def _abandoned_result(self, call: ApiCall, result: RawResponse | Exception) -> Envelope | Exception:
+    def _abandoned_result(
+        self, call: ApiCall, judge: Judge, answer: RawResponse | Exception
+    ) -> Envelope | Exception:
         """Return what the cancelled caller would have received."""
         try:
-            if isinstance(result, RawResponse):
-                return self._parsed(call, result)
-            if not isinstance(result, ExchangeFailed):
-                return result
-            failed = map_failure(result, self._origin, self._clients.proxy)
-        except CallFailed as error:
-            failed = error
-        # Judged by the same table as for a caller that waits: the log must not say "refused" of a doubt.
-        in_doubt = self._action(call, failed) is Action.IN_DOUBT
-        return CallInDoubt(failed.failure, failed.error, failed.body) if in_doubt else failed.error
+            return judge(_torn() if isinstance(answer, ClientClosedError) else answer)
+        except CallFailed as failed:
+            # Judged by the same table as for a caller that waits: the log must not say "refused" of a doubt.
+            in_doubt = self._action(call, failed) is Action.IN_DOUBT
+            return CallInDoubt(failed.failure, failed.error, failed.body) if in_doubt else failed.error
+        except Exception as error:  # noqa: BLE001 - what `before_send` raised
+            return error
 
     def _prepare(self, sender: Sender, call: ApiCall, auth: AuthHeader | None, seconds: float) -> Send:
         query = f"?{urlencode(call.query)}" if call.query else ""

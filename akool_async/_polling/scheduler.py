@@ -26,9 +26,10 @@ from akool_async._model.errors import (
     ConfigurationError,
     JobNotFoundError,
 )
+from akool_async._model.events import PollEvent
 from akool_async._model.redact import safe_repr
 from akool_async._model.responses import Snapshot
-from akool_async._observer import Observers, PollEvent
+from akool_async._observer import Observers
 from akool_async._polling.poll_state import (
     AdaptiveSchedule,
     PollContext,
@@ -135,6 +136,7 @@ class PolledJob:
         hinted_poll: whether the next poll, or the one under way, is made because of a hint.
         hint_kept: whether a hint came during a poll, whose answer may be older; the next poll follows soon.
         raw_wanted: whether a listener wants the raw answers of a running job; they are large.
+        end_reported: whether a listener reports to observers that it has ended, or has done so.
     """
 
     state: PollState
@@ -147,6 +149,7 @@ class PolledJob:
     hinted_poll: bool = False
     hint_kept: bool = False
     raw_wanted: bool = True
+    end_reported: bool = False
 
     @property
     def job_id(self) -> str:

@@ -16,7 +16,7 @@ import prometheus_client
 import pytest
 import structlog
 
-import akool_async._observer
+import akool_async._model.events
 from akool_async import (
     CallEvent,
     Completed,
@@ -214,7 +214,7 @@ async def test_what_looks_on_loses_no_paid_job_however_it_fails(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], broken: Any
 ) -> None:
     log, is_filter = logging.getLogger("akool_async"), broken is _refuse
-    caplog.set_level(akool_async._observer.CallEvent.level, log.name)
+    caplog.set_level(CallEvent.level, log.name)
     if is_filter:
         log.addFilter(_refuse)
     try:
@@ -234,7 +234,7 @@ async def test_without_an_observer_frequent_events_are_not_made(
 ) -> None:
     made: list[str] = []
     for name in ("CallEvent", "PollEvent", "OutcomeEvent", "FollowedEvent", "PostStartedEvent"):
-        for module in ("_http.session", "_polling.scheduler", "_batch.state", "_batch.post"):
+        for module in ("_http.session", "_polling.scheduler", "_batch.state", "_observer"):
             with_it = __import__(f"akool_async.{module}", fromlist=["x"])
             if hasattr(with_it, name):
                 monkeypatch.setattr(with_it, name, lambda name=name, **_: made.append(name))
@@ -313,7 +313,7 @@ async def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
 @pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is")
 async def test_every_event_is_in_the_documentation() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    events = [value for value in vars(akool_async._observer).values() if isinstance(value, type)]
+    events = [value for value in vars(akool_async._model.events).values() if isinstance(value, type)]
     names = {each.name for each in events if issubclass(each, Event)} - {""}
 
     assert len(names) == 15

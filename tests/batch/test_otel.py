@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from opentelemetry import trace
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -198,3 +200,30 @@ async def test_a_collector_joins_the_spans_of_two_processes(tmp_path: Path) -> N
     assert second["akool.job"].start_time_unix_nano <= first["akool.submit"].end_time_unix_nano
     assert {"akool.entries", "akool.polls", "http.client.request.duration"} <= {each.name for each in metrics}
     assert all(b"example.com" not in span.SerializeToString() for span in spans)
+
+
+async def test_spans_and_metrics_of_a_client_by_itself(tmp_path: Path) -> None:
+    spans, reader, clock = InMemorySpanExporter(), InMemoryMetricReader(), VirtualClock()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    observer = OpenTelemetryObserver(tracer_provider=tracers, meter_provider=MeterProvider([reader]))
+    sandbox = Sandbox(media=False, clock=clock.sandbox_time)
+    async with sandbox.client(clock=clock, observers=[observer]) as client:
+        done = await client.translate(video(1))
+        with tracers.get_tracer("handler").start_as_current_span("handler"):
+            before = trace.get_current_span()
+            async with anyio.create_task_group() as tasks:
+                for folder in ("a", "b"):  # the same result at once
+                    tasks.start_soon(partial(client.download, done.snapshot, into=tmp_path / folder))
+            assert trace.get_current_span() is before
+
+    found = {span.name: span for span in spans.get_finished_spans()}
+    assert [span.name for span in spans.get_finished_spans()].count("akool.download") == 2
+    assert all(span.status.status_code is StatusCode.UNSET for span in found.values())
+    assert found["akool.download"].parent == found["handler"].context
+    (link,) = found["akool.job"].links
+    assert link.context.span_id == found["akool.submit"].context.span_id
+    data = reader.get_metrics_data()
+    assert data is not None
+    names = {metric.name for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+    assert {"akool.entries", "akool.credits", "akool.job.duration"} <= names
