@@ -6,9 +6,13 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
+
+from akool_async._model.errors import ConfigurationError
+from akool_async._model.redact import safe_repr
+from akool_async._model.validators import implements
 
 
 class Clock(Protocol):
@@ -25,6 +29,28 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait; can be cancelled."""
+
+
+_clock: Final = implements(
+    "a clock with now(), monotonic(), random() and sleep(), as Clock says", "now", "monotonic", "random"
+)
+
+
+def check_clock(clock: Clock) -> Clock:
+    """Return a clock of the caller's; refuse what would fail only after something was paid.
+
+    Raises:
+        ConfigurationError: a method is missing, or its `now` is not aware.
+    """
+    _clock.check("clock", clock)
+    if not callable(getattr(clock, "sleep", None)):
+        _clock.check("clock", None)
+    now = clock.now()
+    if not isinstance(now, datetime) or now.utcoffset() is None:
+        raise ConfigurationError(
+            f"clock.now() must return an aware datetime, as datetime.now(UTC), not {safe_repr(now)}."
+        )
+    return clock
 
 
 class SystemClock:

@@ -21,6 +21,7 @@ from akool_async._model.events import (
     PostEndedEvent,
     PostStartedEvent,
 )
+from akool_async._model.validators import implements
 
 logger = logging.getLogger("akool_async")
 
@@ -55,6 +56,9 @@ class Observer:
         return ""
 
 
+_observer: Final = implements(
+    "objects with a method on_event that is not async, such as an Observer()", "on_event"
+)
 _ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _postponed: Final[ContextVar[list[BaseException] | None]] = ContextVar("_postponed", default=None)
 
@@ -71,6 +75,8 @@ class Observers:
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._observers: Final = tuple(observers)
+        for observer in self._observers:
+            _observer.check("observers", observer)
         self._failed: set[int] = set()
         self.detailed: Final = bool(self._observers)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -28,7 +29,13 @@ from akool_async._batch.tickets import SubmittedRequests, Ticket
 from akool_async._client import AkoolClient
 from akool_async._download import SavedResult
 from akool_async._journal import Entry, Journal
-from akool_async._model.errors import CallerError, ConfigurationError
+from akool_async._model.errors import (
+    BatchClosedError,
+    CallerError,
+    ConfigurationError,
+    JournalClosedError,
+    JournalReplacedError,
+)
 from akool_async._model.outcomes import Failed, InDoubt, Outcome
 from akool_async._model.requests import Request
 from akool_async._polling.poll_state import PollSchedule
@@ -85,7 +92,7 @@ class Batch(LongLived):
             max_credits=max_credits,
             max_doubts=max_doubts,
         )
-        self._callbacks = WebhookCoordinator(state, webhook, polling)
+        self._callbacks, self._source = WebhookCoordinator(state, webhook, polling), webhook.source
         self._saver = ResultSaver(state, output)
         self._resumer = Resumer(
             state,
@@ -123,7 +130,8 @@ class Batch(LongLived):
         self._task_id = 0
         self._loop: EventLoopToken | None = None
         self._stack = AsyncExitStack()
-        self._began = 0.0
+        self._began: float | None = None
+        self._used_before = 0.0
 
     def __repr__(self) -> str:
         jobs = len(self._state.unfinished_jobs)
@@ -141,6 +149,9 @@ class Batch(LongLived):
                     )
                 # First, so that a signal tears nothing of what is closed before.
                 await stack.enter_async_context(received_signals(self._drain_on, self._on_signal))
+            if not getattr(self._source, "is_open", True):  # its callbacks would not be heard
+                said = f"callbacks must be open before the batch, unlike {self._source!r}."
+                raise ConfigurationError(said, advice="Enter it before the batch, with async with.")
             if self._own_journal is not None:
                 await stack.enter_async_context(self._own_journal)
             # Two batches on one journal would both find an entry unsent, and both pay for it.
@@ -149,6 +160,7 @@ class Batch(LongLived):
             if self._state.preflight is not None:
                 await stack.enter_async_context(self._state.preflight)
             self._began = self._state.clock.monotonic()
+            self._used_before = self._state.journal.credits()[1]
             self._task_id, self._loop = anyio.get_current_task().id, current_token()
             background = BackgroundTasks()
             tasks = await background.__aenter__()
@@ -264,10 +276,12 @@ class Batch(LongLived):
         """Return the next outcome.
 
         Raises:
+            BatchClosedError: the batch was not opened.
             AkoolError: after the last outcome, if something stopped the batch: the account, the journal.
             BaseException: after the last outcome, what the source of requests raised; also `CancelledError`,
                 where something that it waited for was cancelled.
         """
+        self._check_open()
         outcome = await self._state.outcomes.get()
         if outcome is not None:
             if self._submitted is None:
@@ -296,11 +310,12 @@ class Batch(LongLived):
         Raises:
             InvalidRequestError: its key names other work in the journal, or its work is there under another
                 key or with another query; nothing was entered.
-            BatchClosedError: the batch was drained or closed; nothing was entered.
+            BatchClosedError: the batch was not opened, or was drained or closed; nothing was entered.
             JournalError: it could not be written, so the request was not taken.
             RuntimeError: the batch was opened with `requests`.
         """
-        return await self._queue.submit(request)
+        with self._stopped_by_a_lost_journal():
+            return Ticket(await self._queue.submit(request), self.outcome)
 
     async def outcome(self, key: str, target: str = "") -> Outcome:
         """Wait for the outcome of an entry, also of one that an earlier run was given.
@@ -314,10 +329,14 @@ class Batch(LongLived):
 
         Raises:
             InvalidRequestError: the journal has no such entry.
-            BatchClosedError: the batch was closed first.
+            BatchClosedError: the batch was not opened, or was closed first.
             RuntimeError: the batch was opened with `requests`.
         """
-        return await self._queue.outcome(key, target)
+        try:
+            return await self._queue.outcome(key, target)
+        except JournalClosedError as error:
+            closed = BatchClosedError("The batch and its journal were closed.")
+            raise (closed if self._state.outcomes.closed else error) from None
 
     async def cancel(self, key: str, target: str = "") -> bool:
         """Take back an entry that was submitted to this batch, or to an earlier run, and was not sent yet.
@@ -338,19 +357,33 @@ class Batch(LongLived):
             JournalError: it could not be written, so nothing was taken back.
             RuntimeError: the batch was opened with `requests`.
         """
-        return await self._queue.cancel(key, target)
+        with self._stopped_by_a_lost_journal():
+            return await self._queue.cancel(key, target)
 
     @property
     def _queue(self) -> SubmittedRequests:
         if self._submitted is None:
             raise RuntimeError("This batch was opened with requests; leave them out to submit one by one.")
-        if self._loop not in (None, current_token()):
-            raise CallerError(
-                "The batch was opened in another event loop, and works in that one.",
-                impact="Nothing was entered or changed.",
-                advice="Call it there, as with anyio.from_thread.run or asyncio.run_coroutine_threadsafe.",
-            )
+        self._check_open()
         return self._submitted
+
+    def _check_open(self) -> None:
+        """Refuse to wait where nothing would ever wake: before it is opened, or in another event loop."""
+        if self._loop is None:
+            advice = "Use it inside: async with open_batch(...) as batch: ..."
+            raise BatchClosedError("The batch is not open.", impact="Nothing was sent.", advice=advice)
+        if self._loop != current_token():
+            said = "The batch was opened in another event loop, and works in that one."
+            advice = "Call it there, as with anyio.from_thread.run or asyncio.run_coroutine_threadsafe."
+            raise CallerError(said, impact="Nothing was entered or changed.", advice=advice)
+
+    @contextmanager
+    def _stopped_by_a_lost_journal(self) -> Iterator[None]:
+        try:
+            yield
+        except JournalReplacedError as error:
+            self._state.abandon(error)
+            raise
 
     def drain(
         self, reason: str = "The batch was asked to stop.", *, cause: StopCause = StopCause.REQUESTED
@@ -413,4 +446,4 @@ class Batch(LongLived):
 
     def statistics(self) -> Statistics:
         """Return numbers about the batch, as it is now."""
-        return collect_statistics(self._state, self._state.clock.monotonic() - self._began)
+        return collect_statistics(self._state, began=self._began, used_before=self._used_before)

@@ -25,9 +25,12 @@ from akool_async._model.errors import JournalError
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, CallbackSource
 from akool_async._model.states import State
+from akool_async._model.validators import implements
 
 EXPECTED: Final = 3600.0
 """Seconds after its intent in which a run waits for the callback of an entry that it finds in doubt."""
+
+_source: Final = implements("a WebhookReceiver, or an inbox made by open_inbox", "subscribe", "callbacks_for")
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +48,9 @@ class WebhookConfig:
     grace: float = 120.0
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a URL that no POST can carry."""
+        """Refuse a URL that no POST can carry, and a source that can't be listened to."""
+        if self.source is not None:
+            _source.check("callbacks", self.source)
         if self.url is not None:
             with_token(self.url, new_token())  # raises for such a one
 

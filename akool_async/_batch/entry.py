@@ -233,7 +233,7 @@ class OutcomeQueue:
     def __init__(self) -> None:
         self._outcomes: deque[Outcome] = deque()
         self._news = Changes()
-        self._closed = False
+        self.closed = False
         self._taken = 0
 
     @property
@@ -255,17 +255,17 @@ class OutcomeQueue:
 
     def close(self) -> None:
         """Say that there will be no more."""
-        self._closed = True
+        self.closed = True
         self._news.notify()
 
     async def get(self) -> Outcome | None:
         """Return the next outcome, None after the last one."""
-        if self._outcomes or self._closed:
+        if self._outcomes or self.closed:
             # Not at each one: a turn of the loop costs as much as to tell a finished entry.
             self._taken += 1
             await (checkpoint if self._taken % _TURN == 0 else checkpoint_if_cancelled)()
         while not self._outcomes:
-            if self._closed:
+            if self.closed:
                 return None
             await self._news.wait()
         return self._outcomes.popleft()

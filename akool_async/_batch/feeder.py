@@ -74,7 +74,8 @@ class Source:
         if found is _END:
             return None
         if not isinstance(found, TranslationRequest | LipSyncRequest):
-            raise InvalidRequestError(f"A batch takes requests, not {type(found).__name__}.")
+            said = f"A batch takes requests, not {type(found).__name__}."
+            raise InvalidRequestError(said, impact="Nothing was sent for it.")
         return found
 
     def close(self) -> None:

@@ -133,8 +133,8 @@ def open_batch(
             an unguessable token as the last part of its path, so that a callback names the job of a POST
             whose answer was lost; so each POST is for one language. Requests with a URL of their own
             keep it, and get no token.
-        callbacks: where callbacks come from: a `WebhookReceiver`, or an inbox that one writes. They make
-            the batch poll sooner, and resolve doubts.
+        callbacks: where callbacks come from: a `WebhookReceiver`, or an inbox that one writes, open before
+            the batch is entered. They make the batch poll sooner, and resolve doubts.
         webhook_grace: seconds for which an entry in doubt is held because its callback may still arrive,
             before its outcome is `InDoubt`; 0 or more.
         preflight: look into each new video before it is paid for; what the vendor would refuse by these

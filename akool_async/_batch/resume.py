@@ -208,7 +208,7 @@ class Resumer:
         again = batch_entry.name in self._state.not_submitted  # nothing was sent for it so far
         self._state.not_submitted.discard(batch_entry.name)
         if not self._seen.add(*batch_entry.name) and not again:
-            self._refuse(batch_entry, "This batch has it twice; each would be paid.")
+            self._refuse(batch_entry, self._why_twice(batch_entry))
             return False
         mark = fingerprint(batch_entry.request, batch_entry.target)
         # Recorded before the journal is asked: the same work under two keys would be paid twice.
@@ -230,6 +230,22 @@ class Resumer:
         elif reason:
             self._refuse(batch_entry, reason)
         return not reason
+
+    def _why_twice(self, batch_entry: BatchEntry) -> str:
+        """Say why an entry is refused whose name this run has had before."""
+        request, target, payers = batch_entry.request, batch_entry.target, self._state.payers
+        waiting = (mark for (mark, _), payer in payers.items() if payer.name == batch_entry.name)
+        entry = self._journal.get(*batch_entry.name)
+        known = next(waiting, None) or (None if entry is None else entry.fingerprint)
+        if known is None:
+            other = not self._works.contains(fingerprint(request, target), target)
+        else:
+            other = is_other_work(known, request, target)
+        if other:
+            return (
+                "Its key names other work in this run, so this was not translated. Give it a key of its own."
+            )
+        return "This batch has it twice; each would be paid."
 
     def claim_work(self, batch_entry: BatchEntry, mark: str = "") -> bool:
         """Reserve the right to pay for an entry's work until it has a job or has ended; False if it is taken.

@@ -24,7 +24,8 @@ class Statistics:
         resubmitted: entries in doubt for which a POST was sent once more, knowingly.
         retried: jobs that failed and were submitted again (`retry_transient`); `Batch.replaced` has them.
         credits_locked: credits locked for jobs whose cost is not known yet.
-        credits_used: credits deducted.
+        credits_used: credits deducted for all jobs of the journal, those of earlier runs included.
+        credits_used_in_run: of these, credits deducted since the batch was opened.
         unpriced: jobs of which the vendor has not said what they cost; they are in neither sum.
         seconds: since the batch was opened.
         rate: entries that ended in this run, per second.
@@ -47,6 +48,7 @@ class Statistics:
     retried: int = 0
     credits_locked: float = 0.0
     credits_used: float = 0.0
+    credits_used_in_run: float = 0.0
     unpriced: int = 0
     seconds: float = 0.0
     rate: float = 0.0
@@ -64,8 +66,9 @@ _COUNTED: Final = {
 }
 
 
-def collect_statistics(state: BatchState, seconds: float) -> Statistics:
-    """Return the numbers of a batch that has been open for so many seconds."""
+def collect_statistics(state: BatchState, *, began: float | None, used_before: float) -> Statistics:
+    """Return the numbers of a batch that began at that moment, when these credits were used already."""
+    seconds = 0.0 if began is None else state.clock.monotonic() - began
     counts = state.counts
     here = sum(counts[name] for name in _COUNTED) - counts["resumed"]
     rate = here / max(seconds, 1e-9)
@@ -82,6 +85,7 @@ def collect_statistics(state: BatchState, seconds: float) -> Statistics:
         retried=len(state.replaced),
         credits_locked=locked,
         credits_used=used,
+        credits_used_in_run=max(used - used_before, 0.0),
         unpriced=state.journal.count_unpriced(),
         seconds=seconds,
         rate=rate,

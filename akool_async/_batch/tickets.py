@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -71,7 +71,7 @@ class Ticket:
     """
 
     names: tuple[tuple[str, str], ...]
-    _submitted: SubmittedRequests = attrs.field(repr=False)
+    _outcome: Callable[[str, str], Awaitable[Outcome]] = attrs.field(repr=False)
 
     async def outcome(self) -> Outcome:
         """Wait for the outcome of a request for one language.
@@ -83,8 +83,9 @@ class Ticket:
             BatchClosedError: the batch was closed first; the next run on the same journal continues.
         """
         if len(self.names) != 1:
-            raise InvalidRequestError(f"The request is for {len(self.names)} languages; use outcomes().")
-        return await self._submitted.outcome(*self.names[0])
+            said = f"The request is for {len(self.names)} languages; use outcomes()."
+            raise InvalidRequestError(said, impact="The batch works on them.")
+        return await self._outcome(*self.names[0])
 
     async def outcomes(self) -> tuple[Outcome, ...]:
         """Wait for the outcomes of all languages, in the order of the request.
@@ -92,7 +93,7 @@ class Ticket:
         Raises:
             BatchClosedError: as in `outcome`.
         """
-        return tuple([await self._submitted.outcome(*name) for name in self.names])
+        return tuple([await self._outcome(*name) for name in self.names])
 
 
 class SubmittedRequests(AsyncIterator[Request]):
@@ -136,8 +137,8 @@ class SubmittedRequests(AsyncIterator[Request]):
 
     # What comes in.
 
-    async def submit(self, request: Request) -> Ticket:
-        """Enter a request in the journal; `Batch.submit` describes it."""
+    async def submit(self, request: Request) -> tuple[tuple[str, str], ...]:
+        """Enter a request in the journal, return its names; `Batch.submit` describes it."""
         if self._closed or (self._state.stopped and self._state.stop_cause not in RESUMABLE):
             raise BatchClosedError(f"The request was not taken. {self._state.stopped or self._closed}")
         request = await self._state.inputs.identify(request)
@@ -162,7 +163,7 @@ class SubmittedRequests(AsyncIterator[Request]):
                 self._end_entry(pending, False)
                 raise
             self._take_in(pending)
-        return Ticket(names, self)
+        return names
 
     def _take_in(self, pending: _PendingEntry) -> None:
         """Work on entries that are in the journal."""
@@ -277,7 +278,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         """Withdraw an entry that was not sent; `Batch.cancel` describes it."""
         entry, name = self._journal.get(key, target), (key, target)
         if entry is None:
-            raise InvalidRequestError(f"The journal has no entry {display_name(key, target)}.")
+            raise InvalidRequestError(f"The journal has no entry {display_name(key, target)}.", impact="")
         # A POST whose intent was handed in before this finds the entry SUBMITTING there, and it is not
         # withdrawn; one that comes later waits for what the journal says.
         decided = self._state.withdrawals.begin(name)
@@ -419,7 +420,7 @@ class SubmittedRequests(AsyncIterator[Request]):
             return self._open_ended[name]
         entry = self._journal.get(key, target)
         if entry is None:
-            raise InvalidRequestError(f"The journal has no entry {display_name(key, target)}.")
+            raise InvalidRequestError(f"The journal has no entry {display_name(key, target)}.", impact="")
         if entry.state in ENDED and name not in self._pulled:
             request = entry.request_for_target
             works = not self._closed and (not self._state.stopped or self._state.stop_cause in RESUMABLE)

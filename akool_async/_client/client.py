@@ -63,7 +63,7 @@ class AkoolClient(LongLived):
         create_timeout: seconds for the paid POST; giving up on it makes a doubt, so be generous.
         retry: when failed calls are repeated.
         schedule: when waiting jobs are polled; default is a `LearnedSchedule` of its own.
-        clock: time and chance; for tests.
+        clock: time and chance; for tests. Its `now` is called here once.
         observers: see what happens here and in batches of this client, for traces and metrics.
 
     Attributes:
@@ -97,9 +97,9 @@ class AkoolClient(LongLived):
         instance_of("a RetryPolicy", RetryPolicy).or_none.check("retry", retry)
         instance_of("an iterable of observers", Iterable).check("observers", observers)
         self.session: ClientSession = ClientSession(
-            clock=clock or _clock.default_clock(),
+            clock=_clock.default_clock() if clock is None else _clock.check_clock(clock),
             retry=retry or RetryPolicy(),
-            schedule=schedule or LearnedSchedule(),
+            schedule=LearnedSchedule() if schedule is None else schedule,
             observers=Observers(observers),
             create_timeout=create_timeout,
         )
@@ -393,7 +393,8 @@ class AkoolClient(LongLived):
             )
         elif not is_safe_path(name):
             raise InvalidRequestError(
-                f"name must be a plain file name, perhaps after folders, not {sanitize(repr(name))}."
+                f"name must be a plain file name, perhaps after folders, not {sanitize(repr(name))}.",
+                impact="Nothing was downloaded.",
             )
         stem = local_path(into) / name
         return await single_jobs.download(

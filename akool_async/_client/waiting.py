@@ -23,7 +23,8 @@ def job_age(created_at: datetime | None, now: datetime) -> float | None:
     if created_at is None:
         return None
     if not isinstance(created_at, datetime) or created_at.utcoffset() is None:
-        raise InvalidRequestError(f"created_at must be an aware datetime, not {created_at!r:.60}.")
+        said = f"created_at must be an aware datetime, not {created_at!r:.60}."
+        raise InvalidRequestError(said, impact="The job was not asked for.")
     return max((now - created_at).total_seconds(), 0.0)
 
 

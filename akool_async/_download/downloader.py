@@ -49,7 +49,7 @@ from akool_async._model.outcomes import (
     result_urls,
 )
 from akool_async._model.redact import detach, drop_frames
-from akool_async._model.responses import Snapshot
+from akool_async._model.responses import Snapshot, Status
 from akool_async._retry import RetryPolicy
 
 logger = logging.getLogger("akool_async")
@@ -136,8 +136,11 @@ class DownloadRequest:
         """Refuse a job that has no result."""
         snapshot = self.snapshot
         if not snapshot.url:
+            failed = snapshot.status is Status.FAILED
             raise InvalidRequestError(
-                f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name})."
+                f"Job {snapshot.job_id} has no result to download (status {snapshot.status.name}).",
+                impact="It has ended without one." if failed else "It continues at the vendor and is billed.",
+                advice="" if failed else f"Wait for it with client.wait({snapshot.job_id!r}).",
             )
 
     @property

@@ -167,7 +167,8 @@ class UpdateFields(TypedDict, total=False):
 
 def _check_aware(_: object, attribute: attrs.Attribute[datetime | None], value: datetime | None) -> None:
     if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
-        raise InvalidRequestError(f"{attribute.name} must be an aware datetime, not {safe_repr(value)}.")
+        said = f"{attribute.name} must be an aware datetime, not {safe_repr(value)}."
+        raise InvalidRequestError(said, impact="This was not recorded.")
 
 
 def _as_texts(values: str | PathLike[str] | Iterable[str | PathLike[str]] | None) -> tuple[str, ...] | None:

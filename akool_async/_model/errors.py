@@ -296,7 +296,7 @@ class ClientClosedError(AkoolError, RuntimeError):
 
 
 class BatchClosedError(AkoolError, RuntimeError):
-    """The batch was closed before it could do what was asked of it."""
+    """The batch is not open, or was closed before it could do what was asked of it."""
 
     impact = "Jobs at the vendor continue and are billed; the journal knows them."
     advice = "Open a batch on the same journal: it resumes what is left."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Iterable
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 import attrs
@@ -77,6 +78,18 @@ class Constraint:
 def instance_of(expected: str, *kinds: type) -> Constraint:
     """Make the constraint of an object of certain classes."""
     return Constraint(expected, lambda value: isinstance(value, kinds))
+
+
+def implements(expected: str, *methods: str) -> Constraint:
+    """Make the constraint of an object, not a class, that has these methods, none of them async."""
+
+    def holds(value: Any) -> bool:
+        found = [getattr(value, name, None) for name in methods]
+        return not isinstance(value, type) and all(
+            callable(method) and not iscoroutinefunction(method) for method in found
+        )
+
+    return Constraint(expected, holds)
 
 
 def one_of(*values: str) -> Constraint:

@@ -74,15 +74,16 @@ class GuardedSchedule:
         schedule: the schedule; it is still asked after it failed.
 
     Raises:
-        ConfigurationError: it has no method `next_poll`.
+        ConfigurationError: it has no method `next_poll`, or is a class.
     """
 
     __slots__ = ("_learn", "_schedule", "_warned")
 
     def __init__(self, schedule: PollSchedule) -> None:
-        if not callable(getattr(schedule, "next_poll", None)):
+        if isinstance(schedule, type) or not callable(getattr(schedule, "next_poll", None)):
             raise ConfigurationError(
-                f"schedule must have a method next_poll, as PollSchedule says, unlike {safe_repr(schedule)}."
+                "schedule must be an object with a method next_poll, as PollSchedule says, not "
+                f"{safe_repr(schedule)}."
             )
         self._schedule = schedule
         self._learn = schedule.learn if isinstance(schedule, AdaptiveSchedule) else None

@@ -88,6 +88,11 @@ class Inbox(CallbackFeed):
     def __repr__(self) -> str:
         return f"<Inbox {os.fspath(self._path)!r} {'closed' if self._file is None else 'open'}>"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether callbacks in the file are passed on."""
+        return self._file is not None
+
     async def __aenter__(self) -> Self:
         """Open it and begin to watch it; see `open_inbox` for the errors."""
         with opening("inbox", self, is_open=self._file is not None):

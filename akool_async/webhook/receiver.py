@@ -173,6 +173,11 @@ class WebhookReceiver(CallbackFeed):
     def __repr__(self) -> str:
         return f"<WebhookReceiver {self._key.client_id!r} {'closed' if self._queue is None else 'open'}>"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether bodies are processed."""
+        return self._queue is not None
+
     async def __aenter__(self) -> Self:
         """Open it: from now on bodies are processed.
 
