@@ -235,7 +235,7 @@ class WrongHostError(NetworkError):
     """
 
     impact = "Nothing was charged for this call."
-    advice = "Check the host: AKOOL_API_HOST, or the argument host."
+    advice = "Check the host that was named, or AKOOL_API_HOST."
 
 
 class SubmissionInDoubt(AkoolError):

@@ -24,7 +24,7 @@ from cyclopts import (
 )
 
 from akool_async._environment import install_command
-from akool_async._model.errors import AkoolError
+from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async.cli.catalog import CatalogError, format_issues
 from akool_async.cli.catalog.languages import LanguageNames
 from akool_async.cli.console import (
@@ -100,6 +100,7 @@ EXTRAS: Final[Mapping[str, str]] = {
 }
 """The extra that installs a module which may be missing; the others come with `cli`."""
 
+_FIRST: Final = frozenset(name.split()[0] for modules in COMMANDS.values() for name in modules)
 LEDGER_COMMANDS: Final = frozenset(COMMANDS["Work on many machines"])
 STAMPED: Final = frozenset(
     ("run", "resume", "collect", "retry", "translate", "lipsync", "captions push", "webhook serve", "worker")
@@ -196,6 +197,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     named = {" ".join(given[:words]) for words in (1, 2)}
     stderr.stamped = not STAMPED.isdisjoint(named) and "--no-timestamps" not in given
     try:
+        _check_command_first(given)
         if not given or (given[0].startswith("-") and given[0] != "--version") or given[0] in _PARENTS:
             load_commands()  # the help shows the first line of each
         code = app(given, exit_on_error=False, print_error=False)
@@ -218,6 +220,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     finally:
         logger.removeHandler(warnings)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _check_command_first(given: Sequence[str]) -> None:
+    """Refuse options before the command.
+
+    Raises:
+        InvalidRequestError: there are some.
+    """
+    commands = [place for place, word in enumerate(given) if word in _FIRST]
+    if given and given[0].startswith("--") and commands:
+        first, before = given[commands[0]], shown_argument(given[0].partition("=")[0])
+        if before not in app.help_flags and before not in app.version_flags:
+            raise InvalidRequestError(
+                f"{before} comes before the command {first!r}.",
+                impact="Nothing was sent.",
+                advice=f"Options come after the command: akool-async {first} ... {before} ...",
+            )
 
 
 def _write_error(code: ExitCode, failure: dict[str, str | list[str]]) -> None:

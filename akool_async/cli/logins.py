@@ -104,6 +104,11 @@ def stored_logins(origin: str) -> Iterator[Login]:
             yield found
 
 
+def known_hosts() -> list[str]:
+    """Return the hosts for which the file has a login; a keyring does not list what it keeps."""
+    return sorted(_read_file(login_path()))
+
+
 def store_login(origin: str, login: Login) -> str:
     """Keep a login, in the place of an earlier one for this host, and return where.
 

@@ -29,7 +29,7 @@ from akool_async._model.locations import BucketPath
 from akool_async._model.redact import hide, sanitize
 from akool_async._storage import Storage, result_folder, unwritable_reason
 from akool_async.cli.console import can_ask, print_info, shown_argument
-from akool_async.cli.logins import Login, set_variables, stored_logins, warn_if_shared
+from akool_async.cli.logins import Login, known_hosts, set_variables, stored_logins, warn_if_shared
 from akool_async.cli.next_commands import OptionValue, next_command
 from akool_async.cli.on_saved import SavedCommand
 
@@ -251,8 +251,11 @@ class ConnectionOptions:
             return found
         # A script that waits for a key which nobody types would hang until it is killed.
         if not can_ask():
+            others = ", ".join(known_hosts())
             raise AuthenticationError(
-                "No credentials.",
+                f"No credentials for {self.origin}; a login is kept for {others}."
+                if others
+                else "No credentials.",
                 impact="Nothing was sent.",
                 advice=f"Run `akool-async login`, set {KEY_VARIABLE}, or use --key-file.",
             )
@@ -293,6 +296,12 @@ class OutputOptions:
         """
         if journal is None:
             return self
+        if isinstance(output_folder(journal), BucketPath):
+            raise ConfigurationError(
+                f"{shown_argument(journal)} is in a bucket, and the journal is a file of this machine.",
+                impact="Nothing was sent.",
+                advice="Name the journal; where results are saved in a bucket, it was named with --journal.",
+            )
         journal = local_path(journal)
         if journal.is_dir():
             return attrs.evolve(self, out=journal)

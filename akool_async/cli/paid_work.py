@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Final
+from unicodedata import normalize
 
 from akool_async._batch.resume import find_elsewhere, why_moved, why_replaced
 from akool_async._journal import Entry, Journal
@@ -61,7 +62,7 @@ class PaidWork:
                 known = find_elsewhere(journal, request, target, entry)
             if known is not None and known.fingerprint == fingerprint(request, target):
                 text = f"The same work into {target!r} is in the journal as {same_work(known)}"
-                yield Issue(item.where("key"), f"{text} {_advice(known)}")
+                yield Issue(item.where("key"), f"{text} {_advice(known, request.key)}")
                 continue
             key = self._same_but_query.get(work) or self._files.get(content, "")
             key = key if known is None else known.key
@@ -140,11 +141,18 @@ def same_work(known: Entry) -> str:
     return f"{sanitize(known.key)!r}, {rest}"
 
 
-def _advice(known: Entry) -> str:
+def _advice(known: Entry, key: str | None) -> str:
     use = "Leave the key out" if known.key == known.fingerprint else "Use that key"
     if known.state in WITHOUT_RESULT:
-        return f"{use} with --retry-failed to pay for it once more."
-    return f"{use}, and it is paid once; with another --out it is paid for again."
+        advice = f"{use} with --retry-failed to pay for it once more."
+    else:
+        advice = f"{use}, and it is paid once; with another --out it is paid for again."
+    if key and normalize("NFC", key) == normalize("NFC", known.key):  # they look the same
+        form = "NFC" if normalize("NFC", known.key) == known.key else "NFD"
+        advice += (
+            f" It looks the same as this row's, but is spelled in {form}: copy it from `akool-async list`."
+        )
+    return advice
 
 
 def _video_and_target(request: Request, target: str) -> int:

@@ -28,6 +28,7 @@ from akool_async.captions import (
 )
 from akool_async.cli.catalog import CatalogError
 from akool_async.cli.catalog.glossary import Glossary
+from akool_async.cli.catalog.languages import chosen_languages
 from akool_async.cli.options import OutputOptions
 
 CAPTIONS: Final = "captions"
@@ -79,7 +80,7 @@ async def saved_subtitles(
         JournalError: there is no journal, or it can't be read.
         InvalidRequestError: a key names nothing that is saved with subtitles.
     """
-    wanted = frozenset(code for codes in languages for code in codes.split(","))
+    wanted = chosen_languages(languages)
     found, unknown = [], {*keys}
     async with output.reading() as journal:
         async for entry in journal.entries(states={State.DELIVERED}):

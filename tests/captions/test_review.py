@@ -244,6 +244,8 @@ def test_pull_lays_out_all_or_what_is_asked_for(akool: Command, talk: Path) -> N
         "captions", "pull", "ta*", "--language", "fr", "--out", talk, "--to", talk / "x", "--bilingual"
     )
     wrong = akool("captions", "pull", "tour", "--out", talk)
+    named = akool("captions", "pull", talk)
+    assert named.code == 0, named.err
 
     assert names == {
         f"talk.{target}.{ending}" for target in ("ja", "fr") for ending in ("srt", "original.srt", "csv")

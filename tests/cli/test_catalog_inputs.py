@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 
 from akool_async import LipSyncRequest, TranslationRequest
+from akool_async._model.locations import Location
 from akool_async.cli.app import run
 from akool_async.cli.catalog import Catalog, CatalogError, read_catalog
 from akool_async.cli.catalog.columns import ColumnChoice
@@ -422,3 +424,13 @@ def test_a_row_of_one_cell_may_leave_the_others_out(write: Write) -> None:
     catalog = read_catalog(write(f'url;key\n{URL}/a.mp4\n"{URL}/b,c.mp4";\n'), defaults={"targets": ("ja",)})
 
     assert [one.url for one in translations(catalog)] == [f"{URL}/a.mp4", f"{URL}/b,c.mp4"]
+
+
+@pytest.mark.parametrize("before", ["", "./"])
+def test_a_file_is_found_by_the_name_that_its_disk_has_in_another_form(write: Write, before: str) -> None:
+    name = "\u00dcbung.mp4"
+    write(b"film", normalize("NFD", name))
+    catalog = read_catalog(write(f"url,languages\n{before}{name},ja\n"))
+
+    (request,) = translations(catalog)
+    assert Location.parse(request.url).key.endswith(f"/{normalize('NFD', name)}")

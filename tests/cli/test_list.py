@@ -74,6 +74,7 @@ def test_everything_is_listed_in_the_order_of_the_journal(akool: Command, full: 
         (["--expiring", "2d", "--in-doubt"], ["in_doubt", "soon"]),
         (["--language", "fr"], ["a-1", "a-2"]),
         (["--language", "fr,de", "--failed"], ["a-1"]),
+        (["--language", "French, de", "--failed"], ["a-1"]),
         (["--key", "a*"], ["a-1", "a-2"]),
         (["--key", "a*", "--language", "ja"], []),
         (["--key", "[a]-?", "--sort", "key", "--reverse"], ["a-2", "a-1"]),

@@ -165,7 +165,9 @@ def test_a_key_goes_to_the_host_alone_for_which_it_was_kept(
     monkeypatch.delenv("AKOOL_API_KEY")
     assert os.environ["AKOOL_API_HOST"] != origin
 
-    assert akool("credit").code == 3
+    without = akool("credit")
+    assert without.code == 3
+    assert f"No credentials for {os.environ['AKOOL_API_HOST']}; a login is kept for {origin}." in without.err
     assert other.audit.requests == {}
     assert [login.source for login in stored_logins(PRODUCTION)] == [
         f"the file {Path.home()}/.akool/config.json"

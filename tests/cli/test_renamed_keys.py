@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import normalize
 
 import anyio
 import attrs
@@ -167,3 +168,15 @@ def test_a_resume_leaves_out_what_a_run_would_not_send(akool: Command, book: Boo
     assert "a ja is left out: the same work is in the journal as 'b', paid without a result" in told.err
     assert len(vendor.audit.creates) == 1
     assert book.states() == {"other": "delivered", "a": "planned", "b": "expired"}
+
+
+def test_a_key_that_only_looks_the_same_is_told_by_its_form(
+    ask: Callable[..., Told], book: Book, vendor: Sandbox
+) -> None:
+    enter(book, (film(normalize("NFD", "\u00dcbung")), State.SUBMITTED))
+    told = ask("plan", f"{FILM},ja,{normalize('NFC', chr(0xDC) + 'bung')}")
+
+    assert told.code == 2
+    assert (
+        "It looks the same as this row's, but is spelled in NFD: copy it from `akool-async list`." in told.err
+    )

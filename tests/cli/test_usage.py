@@ -163,3 +163,29 @@ def test_a_catalog_is_no_video_to_look_into(capsys) -> None:
 
     assert "films.csv is a catalog, not a video." in told
     assert "`akool-async plan films.csv` looks into its videos." in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--in-flight 2 run films.csv", "--in-flight comes before the command 'run'."),
+        ("--out=x status", "Options come after the command: akool-async status ... --out"),
+        ("translate films.csv --to ja", "films.csv is a catalog, not a video."),
+        ("translate films.xlsx", "`akool-async run films.xlsx` translates its videos."),
+        (
+            "status s3://bucket/results",
+            "s3://bucket/results is in a bucket, and the journal is a file of this",
+        ),
+        ("list s3://bucket/results", "Name the journal"),
+    ],
+)
+def test_what_is_in_the_wrong_place_is_told_its_place(arguments: str, said: str, capsys) -> None:
+    assert said in wrong(capsys, *arguments.split())
+
+
+@pytest.mark.parametrize(("word", "meant"), [("Japanisch", "Japanese"), ("Spansh", "Spanish")])
+def test_a_language_is_meant_by_its_first_letter_too(word: str, meant: str, capsys) -> None:
+    said = wrong(
+        capsys, "translate", "https://example.com/a.mp4", "--to", word, "--host", "http://127.0.0.1:1"
+    )
+    assert f"Did you mean '{meant}'?" in said

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
+from unicodedata import normalize
 
 import attrs
 
@@ -47,6 +48,10 @@ def link(value: Any) -> str:
     """Read the URL of a video, an audio file or captions."""
     said = text(value)
     # `Path.is_file` raises for a name that no file can have, such as a very long one.
+    if "://" not in said and not said.isascii() and not os.path.lexists(said):
+        # A disk of a Mac has names in another form of Unicode than a spreadsheet writes.
+        forms = (normalize(form, said) for form in ("NFC", "NFD"))
+        said = next((name for name in forms if os.path.lexists(name)), said)
     if "://" not in said and not _NAMES_NO_URL.match(said) and os.path.isfile(said):  # noqa: PTH113
         return f"./{said}"
     if not said.startswith(("http://", "https://")) and not _NAMES_NO_URL.match(said):

@@ -71,6 +71,12 @@ _BY_NAME: Final = _by_name(" ".join(_NAMES.split()).split("; "))
 _BY_REGION: Final = _by_name(" ".join(_REGIONS.split()).split("; "))
 
 
+def chosen_languages(given: Iterable[str]) -> frozenset[str]:
+    """Return the codes of languages on the command line, such as "ja,French"; an unknown name as it is."""
+    names = LanguageNames()
+    return frozenset(names.find(part.strip()) or part.strip() for words in given for part in words.split(","))
+
+
 class LanguageNames:
     """Read languages, and remember which names were taken for codes.
 
@@ -111,7 +117,9 @@ class LanguageNames:
             return AUTO_DETECT
         found = self.find(said)
         if found is None:
-            near = get_close_matches(_fold(said), (*self._listed, *_BY_NAME), n=1, cutoff=0.75)
+            # "Japanisch" looks more like Spanish than like Japanese, but for its first letter.
+            alike = [name for name in (*self._listed, *_BY_NAME) if name[0] == _fold(said)[:1]]
+            near = get_close_matches(_fold(said), alike, n=1, cutoff=0.7)
             advice = f" Did you mean {near[0].title()!r}?" if near else ""
             raise UnknownLanguageError(
                 "must be a language code such as 'ja' or 'zh-CN-shandong', or a language's name, "

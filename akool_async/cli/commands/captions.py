@@ -62,7 +62,8 @@ def captions_pull(
     Parameters
     ----------
     keys
-        Keys of the entries, in which * stands for any letters; default is all.
+        Keys of the entries, in which * stands for any letters; default is all. The journal, or the folder
+        with the results, may come first.
     table
         Kinds of table.
     bilingual
@@ -70,6 +71,7 @@ def captions_pull(
     to
         Folder for the files; default is `captions` in the folder of the results.
     """
+    output, keys = output.at_first_of(keys)
     output = with_results(output)
     folder = captions_folder(output, to)
     layouts: list[Layout] = ["srt", *table, *(["bilingual"] if bilingual else [])]  # type: ignore[list-item]

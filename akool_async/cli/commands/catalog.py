@@ -23,6 +23,7 @@ from akool_async.cli.catalog import (
     SourceLocation,
     names_for,
 )
+from akool_async.cli.catalog.readers import CATALOG_ENDINGS
 from akool_async.cli.catalog_options import (
     DEFAULT_CATALOG,
     DEFAULT_TRANSLATION,
@@ -30,7 +31,7 @@ from akool_async.cli.catalog_options import (
     TranslationOptions,
     read_with_names,
 )
-from akool_async.cli.console import print_command, print_info, print_rows, write_json
+from akool_async.cli.console import print_command, print_info, print_rows, shown_argument, write_json
 from akool_async.cli.events import plan_json
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import (
@@ -180,6 +181,12 @@ def translate(
     caption_url
         Public URL of subtitles to be used, SRT or ASS.
     """
+    if "://" not in url and Path(url).suffix.lower() in CATALOG_ENDINGS:
+        raise InvalidRequestError(
+            f"{shown_argument(url)} is a catalog, not a video.",
+            impact="Nothing was sent.",
+            advice=f"`akool-async run {shown_argument(url)}` translates its videos.",
+        )
     # There is no default language: a wrong guess would be paid for.
     if options.to is None:
         raise InvalidRequestError("The languages are missing. Name them, such as --to ja,fr.")

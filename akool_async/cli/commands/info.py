@@ -7,6 +7,7 @@ from typing import Final
 
 from akool_async._client import AkoolClient
 from akool_async._model.responses import Voice
+from akool_async.cli.catalog.languages import LanguageNames
 from akool_async.cli.console import fields_of, format_value, print_info, print_rows, write_json, write_lines
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import DEFAULT_CONNECTION, ConnectionOptions, JsonFlag
@@ -48,7 +49,7 @@ def voices(
     """
 
     async def fetch(client: AkoolClient) -> list[Voice]:
-        return [voice async for voice in client.voices(language)]
+        return [voice async for voice in client.voices(LanguageNames().find(language or "") or language)]
 
     found = connection.ask(fetch)
     if not found and language is not None:

@@ -25,6 +25,7 @@ from akool_async._model.errors import ConfigurationError, StorageError
 from akool_async._model.redact import sanitize
 from akool_async._model.states import WITHOUT_RESULT
 from akool_async._model.tariff import credits_text
+from akool_async.cli.catalog.languages import chosen_languages
 from akool_async.cli.console import (
     counted,
     encode_json,
@@ -112,7 +113,7 @@ class EntryOptions:
 
     async def rows(self, journal: Journal, output: OutputOptions) -> list[dict[str, Any]]:
         """Return the entries that are asked for, in the journal's order."""
-        languages = {code for codes in self.language for code in codes.split(",")} or None
+        languages = chosen_languages(self.language) or None
         states = WITHOUT_RESULT if self.failed else frozenset()
         if self.in_doubt:
             states |= doubtful_states(journal)

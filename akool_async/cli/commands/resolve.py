@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, InvalidRequestError
+from akool_async.cli.catalog.languages import LanguageNames
 from akool_async.cli.console import (
     can_ask,
     counted,
@@ -81,6 +82,7 @@ def resolve(
     if len(keys) > 1:
         raise InvalidRequestError("Name one key, or none.", impact="Nothing was changed.")
     key = next(iter(keys), None)
+    language = (language and LanguageNames().find(language)) or language
     doubts = anyio.run(read_doubts, output)
     found = [
         entry for entry in doubts.entries if language in (None, entry.target) and key in (None, entry.key)
