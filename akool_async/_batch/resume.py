@@ -16,6 +16,7 @@ from akool_async._journal import EVER, Entry, Journal
 from akool_async._model.errors import AkoolError, InputError
 from akool_async._model.fingerprint import (
     CompactSet,
+    differing_fields,
     entry_key,
     fingerprint,
     is_other_work,
@@ -69,6 +70,17 @@ def why_replaced(known: Entry, request: Request) -> str:
             "`akool-async resume` saves what is paid."
         )
     return text
+
+
+def why_other_work(known: Entry, request: Request) -> str:
+    """Say by which fields a request asks for other work than its key names in the journal."""
+    text = f"The key {sanitize(known.key)} names other work in the journal"
+    if type(known.request) is type(request):
+        fields = differing_fields(known.request, request, known.target) or ("the query of a URL",)
+        text += f": {', '.join(fields)} differ{'s' if len(fields) == 1 else ''}"
+    return (
+        f"{text}. Ask for it as before to have what is paid, or use another key, under which it is paid for."
+    )
 
 
 def why_moved(known: Entry, request: Request) -> str:
@@ -300,7 +312,8 @@ class Resumer:
     async def _may_be_sent(self, batch_entry: BatchEntry, entry: Entry) -> bool:
         other = is_other_work(entry.fingerprint, batch_entry.request, batch_entry.target)
         if other and entry.state is not State.PLANNED:
-            self._refuse(batch_entry, "Its key names other work in the journal; use another key.")
+            before = self._journal.get(*batch_entry.name) or entry  # `recall` returns the caller's request
+            self._refuse(batch_entry, why_other_work(before, batch_entry.request))
             return False
         # The result, or the doubt, is of the earlier content; what has neither is sent as it is now.
         changed = entry.fingerprint != fingerprint(batch_entry.request, batch_entry.target)

@@ -17,7 +17,7 @@ import attrs
 
 from akool_async._batch.entry import outcome_from_journal
 from akool_async._batch.limits import RESUMABLE, Changes
-from akool_async._batch.resume import known_as, why_replaced
+from akool_async._batch.resume import known_as, why_other_work, why_replaced
 from akool_async._batch.state import CANCELLED, BatchState
 from akool_async._journal import IN_PROGRESS, Entry
 from akool_async._journal.operations import display_name
@@ -208,7 +208,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         asks = not (request.key or request.url_is_public)
         if entry is not None:
             if is_other_work(entry.fingerprint, request, target):
-                raise InvalidRequestError(f"The key {key} names other work in the journal; use another key.")
+                raise InvalidRequestError(why_other_work(entry, request))
             if entry.state not in WITHOUT_RESULT and (reason := why_replaced(entry, request)):
                 raise InvalidRequestError(reason)
         # The task of the work before may still wait for its turn, and would send that under this key.

@@ -24,7 +24,7 @@ from cyclopts import (
 )
 
 from akool_async._environment import install_command
-from akool_async._model.errors import AkoolError, InvalidRequestError
+from akool_async._model.errors import AkoolError, AuthenticationError, InvalidRequestError
 from akool_async.cli.catalog import CatalogError, format_issues
 from akool_async.cli.catalog.languages import LanguageNames
 from akool_async.cli.console import (
@@ -37,6 +37,7 @@ from akool_async.cli.console import (
     write_lines,
 )
 from akool_async.cli.exit_codes import ExitCode
+from akool_async.cli.logins import USED
 from akool_async.cli.next_commands import COMMAND_LINE, CommandLine
 
 logger: Final[logging.Logger] = logging.getLogger("akool_async")
@@ -193,6 +194,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     warnings = WarningPrinter(logging.WARNING)
     logger.addHandler(warnings)
     # Read before the command line is parsed, so that an error in it, in a log, has its time too.
+    USED.set("")
     COMMAND_LINE.set(CommandLine(tuple(given), accepts_option))
     named = {" ".join(given[:words]) for words in (1, 2)}
     stderr.stamped = not STAMPED.isdisjoint(named) and "--no-timestamps" not in given
@@ -260,6 +262,10 @@ def _explain(
                 print_info(f"  {line}")
             mistakes = [str(issue) for issue in error.mistakes]
             return ExitCode.USAGE, {"message": found, "impact": impact, "advice": "", "mistakes": mistakes}
+        case AuthenticationError() if USED.get():
+            advice = f"{error.advice} {USED.get()}"
+            code = ExitCode.for_error(error)
+            failure = AkoolError(error.message, impact=error.impact, advice=advice)
         case AkoolError():
             code, failure = ExitCode.for_error(error), error
         case ModuleNotFoundError():

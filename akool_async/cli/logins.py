@@ -10,6 +10,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,10 @@ KEYRING: Final = "the keyring"
 _MARK: Final = "akool-async login"
 _SECURE: Final = 1
 """Least priority of a keyring that encrypts; those that don't, or that don't work, have less."""
+
+
+USED: Final[ContextVar[str]] = ContextVar("USED", default="")
+"""Where the credentials of this command come from and which host they are sent to, for its errors."""
 
 
 @attrs.frozen(kw_only=True)

@@ -29,7 +29,7 @@ from akool_async._model.locations import BucketPath
 from akool_async._model.redact import hide, sanitize
 from akool_async._storage import Storage, result_folder, unwritable_reason
 from akool_async.cli.console import can_ask, print_info, shown_argument
-from akool_async.cli.logins import Login, known_hosts, set_variables, stored_logins, warn_if_shared
+from akool_async.cli.logins import USED, Login, known_hosts, set_variables, stored_logins, warn_if_shared
 from akool_async.cli.next_commands import OptionValue, next_command
 from akool_async.cli.on_saved import SavedCommand
 
@@ -234,16 +234,18 @@ class ConnectionOptions:
             ConfigurationError: the key file can't be read, the host is not valid, or the environment can't
                 be used.
         """
-        return AkoolClient(host=self.host, **self._find_or_ask().arguments, **options)
+        login = self._find_or_ask()
+        USED.set(f"They come from {login.source}, and are sent to {self.origin}.")
+        return AkoolClient(host=self.host, **login.arguments, **options)
 
     def ask(self, call: Callable[[AkoolClient], Awaitable[T]]) -> T:
         """Return what one call of a client returns."""
 
-        async def answer() -> T:
-            async with self.client() as client:
+        async def answer(client: AkoolClient) -> T:
+            async with client:
                 return await call(client)
 
-        return anyio.run(answer)
+        return anyio.run(answer, self.client())
 
     def _find_or_ask(self) -> Login:
         found = self.find_login()

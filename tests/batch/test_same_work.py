@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from akool_async import (
@@ -267,3 +268,25 @@ async def test_the_journal_finds_work_without_reading_all_entries(tmp_path: Path
     steps = [step[-1] for plan in plans for step in plan]
     assert sum("entry_work" in step for step in steps) == 2
     assert not any(step.startswith("SCAN entry") for step in steps)
+
+
+async def test_a_key_of_other_work_is_refused_by_what_differs_and_by_what_is_free_first(
+    fast_house: Open, tmp_path: Path
+) -> None:
+    other = attrs.evolve(video("a"), style="calm", lipsync=True)
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        client = await home.client()
+        await bring_to(journal, State.SUBMITTED, "a")
+        async with open_batch(client, [other], journal=journal, recover_pending=False) as batch:
+            (outcome,) = [outcome async for outcome in batch]
+        async with open_batch(client, journal=journal, recover_pending=False) as tickets:
+            with pytest.raises(InvalidRequestError) as refused:
+                await tickets.submit(other)
+
+        assert home.sandbox.audit.jobs == ()
+    assert isinstance(outcome, NotSubmitted)
+    for reason in (outcome.reason, str(refused.value)):
+        assert (
+            "The key a names other work in the journal: lipsync, style differ. Ask for it as before" in reason
+        )
+        assert "another key, under which it is paid for" in reason

@@ -133,6 +133,9 @@ def test_no_key_a_wrong_key_and_a_host_that_is_down_have_exit_codes(
 
     assert (wrong.code, wrong.out) == (3, "")
     assert "1101" in wrong.err
+    assert f"They come from AKOOL_API_KEY, and are sent to {os.environ['AKOOL_API_HOST']}." in wrong.err
+    assert "not-the-key" not in wrong.err
+    assert "They come from" not in none.err
     assert (none.code, none.out) == (3, "")
     assert "AKOOL_API_KEY" in none.err
 
