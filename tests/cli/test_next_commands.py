@@ -239,7 +239,7 @@ def test_a_folder_is_found_again_by_the_commands_of_status(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    serve(faults=[Fault(on="create", kind="reset_after", nth=1)])
+    serve(faults=[Fault(on="create", kind="reset_after", acted=False, nth=1)])
     akool(
         "run",
         films(tmp_path, f"https://example.com/1.mp4,ja,{' '.join(name.split())}"),
