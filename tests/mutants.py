@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "the budget is not told of a doubt",
         "_batch/post.py",
-        "            self._state.budget.count_unknown(entry.name)\n",
-        "            pass\n",
+        "        for entry in doubts:\n            self._state.budget.count_unknown(entry.name)\n",
+        "",
         BUDGET,
     ),
     Mutant(
