@@ -28,7 +28,7 @@ from akool_async._batch.statistics import Statistics, collect_statistics
 from akool_async._batch.tickets import SubmittedRequests, Ticket
 from akool_async._client import AkoolClient
 from akool_async._download import SavedResult
-from akool_async._journal import Entry, Journal
+from akool_async._journal import BatchJournal, Entry
 from akool_async._model.errors import (
     BatchClosedError,
     CallerError,
@@ -57,7 +57,7 @@ class Batch(LongLived):
         threaded: bool,
         max_in_flight: int,
         backlog: int,
-        journal: Journal | None,
+        journal: BatchJournal | None,
         output: OutputConfig,
         recover_pending: bool,
         resume_planned: bool,
@@ -78,7 +78,7 @@ class Batch(LongLived):
         # One guard for all jobs, as the client has for its own: a schedule that fails warns once.
         guarded = session.schedule if schedule is None else GuardedSchedule.guard(schedule)
         # Without a journal of the caller's the same accounting runs in memory: one set of rules about money.
-        kept = Journal(":memory:", now=session.clock.now, forget_ended=True) if journal is None else journal
+        kept = journal or BatchJournal(":memory:", now=session.clock.now, forget_ended=True)
         self._own_journal = kept if journal is None else None
         polling = None if webhook.source is None else CallbackPolling(session, guarded)
         self._state = state = BatchState(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from typing import cast
 
 from akool_async._batch.batch import Batch
 from akool_async._batch.callbacks import WebhookConfig
@@ -13,7 +14,7 @@ from akool_async._batch.preflight import Preflight, preflight_for
 from akool_async._batch.resume import DoubtRule
 from akool_async._batch.saving import OutputConfig
 from akool_async._client import AkoolClient
-from akool_async._journal import Journal
+from akool_async._journal import BatchJournal, Journal
 from akool_async._model.errors import ConfigurationError
 from akool_async._model.filenames import DEFAULT_TEMPLATE, TemplateTexts, parse_templates
 from akool_async._model.media import Limits
@@ -157,7 +158,7 @@ def open_batch(
     whole_number.check("max_downloads", max_downloads)
     positive.or_none.check("max_credits", max_credits)
     not_negative.check("webhook_grace", webhook_grace)
-    instance_of("a journal made by open_journal", Journal).or_none.check("journal", journal)
+    instance_of("a journal made by open_journal", BatchJournal).or_none.check("journal", journal)
     instance_of("a Limits", Limits, Preflight).or_none.check("preflight", preflight)
     instance_of("a Storage", Storage).or_none.check("storage", storage)
     if not callable(on_in_doubt):
@@ -176,7 +177,7 @@ def open_batch(
         threaded=threaded,
         max_in_flight=max_in_flight,
         backlog=backlog,
-        journal=journal,
+        journal=cast("BatchJournal | None", journal),
         output=OutputConfig(
             folder=None if download_to is None else result_folder(download_to, storage),
             templates=parse_templates(file_names),

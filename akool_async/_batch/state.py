@@ -31,7 +31,7 @@ from akool_async._batch.limits import (
 )
 from akool_async._batch.preflight import Preflight
 from akool_async._client import ClientSession
-from akool_async._journal import Entry, Journal
+from akool_async._journal import BatchJournal, Entry
 from akool_async._model.errors import (
     AccountError,
     AkoolError,
@@ -79,7 +79,7 @@ class BatchState:
     def __init__(
         self,
         session: ClientSession,
-        journal: Journal,
+        journal: BatchJournal,
         polling: CallbackPolling | None,
         inputs: SharedInputs,
         *,

@@ -183,7 +183,7 @@ class EntryUpdate:
     Args:
         key: the entry's name.
         target: its language; "" for lip-sync.
-        state: where it is now. Only `Journal.intend` sets SUBMITTING; SUBMITTED needs a job's id. A step
+        state: where it is now. Only `BatchJournal.intend` sets SUBMITTING; SUBMITTED needs a job's id. A step
             back to PLANNED says that the last POST surely made no job, and no longer counts it.
         request: enters an entry that is not there yet, as PLANNED.
         job_id: the vendor's id; an entry that has one is never given another.
@@ -192,7 +192,7 @@ class EntryUpdate:
         reason: in words, why. A step to another state without a reason clears the old one, and the code.
         code: the vendor's number for a failure or refusal.
         created_at: the server's time of creation, aware; default is what `snapshot` says.
-        submitted_at: when the POST went out, aware; `Journal.intend` sets it.
+        submitted_at: when the POST went out, aware; `BatchJournal.intend` sets it.
         ended_at: when the outcome was known, aware.
         expires_at: when the result expires, aware; default is 7 days after `created_at`.
         files: paths of the saved files.

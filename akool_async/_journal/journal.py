@@ -93,7 +93,7 @@ def open_journal(
     """
     if not isinstance(path, str | os.PathLike) or "\0" in str(path):
         file_path.check("path", path)
-    return Journal(path, read_only=read_only, accept_older=accept_older, now=now)
+    return BatchJournal(path, read_only=read_only, accept_older=accept_older, now=now)
 
 
 class Journal(ReadableJournal, LongLived):
@@ -183,32 +183,6 @@ class Journal(ReadableJournal, LongLived):
             )
         return writer
 
-    @asynccontextmanager
-    async def exclusive(self, on_resolved: Callable[[str], object] | None = None) -> AsyncIterator[None]:
-        """Reserve the journal for one batch; earlier operations are written before it enters and leaves.
-
-        Args:
-            on_resolved: called with the key of each doubt that is resolved meanwhile.
-
-        Raises:
-            JournalLockedError: a batch has it already.
-            JournalClosedError: it is not open for writing.
-        """
-        if self._in_use:
-            raise JournalLockedError("Another batch of this program is using this journal.", pid=os.getpid())
-        self._in_use = True
-        try:
-            # What others handed in before is written first, even if they were cancelled since.
-            await self._open_writer.write(Barrier())
-            self._on_resolved = on_resolved
-            try:
-                yield
-            finally:  # a journal that was closed meanwhile has failed every pending operation already
-                with anyio.CancelScope(shield=True), suppress(JournalClosedError):
-                    await self._open_writer.write(Barrier())
-        finally:
-            self._in_use, self._on_resolved = False, None
-
     @property
     def path(self) -> Path | None:
         """The file, links followed; None for a journal in memory."""
@@ -234,6 +208,114 @@ class Journal(ReadableJournal, LongLived):
         return JournalLock(self._path).look().older_error(check_is_journal(self._path))
 
     # Writing.
+
+    async def retire(self, place: str) -> None:
+        """Remember beside the journal that its entries are continued elsewhere: the next run on it stops.
+
+        Args:
+            place: where, in a few words; it is shown where the journal is opened for writing again.
+
+        Raises:
+            JournalWriteError: it could not be written; the journal is in use as before.
+        """
+        await run_sync(self._opened.store.retire, place)
+
+    async def resolve(
+        self,
+        key: str,
+        target: str | None = None,
+        *,
+        job_id: str | None = None,
+        snapshot: Snapshot | None = None,
+        not_made: bool = False,
+        seen: Entry | None = None,
+    ) -> None:
+        """Resolve a doubt: the job was made and has this id, or it was not made.
+
+        A batch that takes requests one by one follows the job at once; any other leaves it to the next run.
+
+        Args:
+            key: the entry.
+            target: its language; may be left out where only one is in doubt.
+            job_id: the job's id: the entry becomes SUBMITTED.
+            snapshot: what `client.status(job_id)` answered, which says when the result expires.
+            not_made: no job was made: the entry becomes PLANNED and may be sent again. Ask `client.status`
+                for each of its `doubt_ids` first: a job that is there is paid, and would be lost.
+            seen: the entry as it was when this was found out. If another call is in doubt by now, nothing is
+                changed.
+
+        Raises:
+            InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is invalid, or
+                the snapshot is another job's.
+            IllegalTransitionError: the entry is not in doubt, several are, another entry has the job, or
+                another call than that of `seen` is in doubt.
+            JournalWriteError: it could not be written.
+        """
+        check_resolution(job_id, snapshot, not_made=not_made)
+
+        def tell(done: bool) -> None:
+            if done and self._on_resolved is not None:
+                self._on_resolved(key)
+
+        doubt = ResolveDoubt(key, target, job_id, self._now(), snapshot, seen)
+        await self._open_writer.write(doubt, then=tell)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the journal, as it is now, to a new file; it may be written meanwhile.
+
+        A plain copy of the file may lack what is still in its log, or be torn. The copy has mode 0600, and
+        says in itself that it is one: to write it takes `open_journal(path, accept_older=True)`, once.
+
+        Args:
+            path: where to; nothing is overwritten.
+
+        Raises:
+            JournalError: there is something of that name, it belongs beside another journal ("x-wal"), or the
+                journal can't be read.
+            JournalWriteError: the copy can't be written; nothing is left of it.
+        """
+        store, target = self._opened.store, Path(path)
+        if not target.parent.is_dir():
+            message, advice = f"The folder {target.parent} for the copy is not there.", "Make it first."
+            raise JournalWriteError(message, impact=_NO_COPY, advice=advice)
+        try:
+            if self._path is None:
+                store.back_up(target)
+            else:
+                await run_sync(store.back_up, target)
+        except JournalWriteError as error:
+            error.impact = _NO_COPY  # not that of a journal which can't be written
+            raise
+
+
+class BatchJournal(Journal):
+    """The journal with the operations of a batch, in whose order they are right; callers see a `Journal`."""
+
+    @asynccontextmanager
+    async def exclusive(self, on_resolved: Callable[[str], object] | None = None) -> AsyncIterator[None]:
+        """Reserve the journal for one batch; earlier operations are written before it enters and leaves.
+
+        Args:
+            on_resolved: called with the key of each doubt that is resolved meanwhile.
+
+        Raises:
+            JournalLockedError: a batch has it already.
+            JournalClosedError: it is not open for writing.
+        """
+        if self._in_use:
+            raise JournalLockedError("Another batch of this program is using this journal.", pid=os.getpid())
+        self._in_use = True
+        try:
+            # What others handed in before is written first, even if they were cancelled since.
+            await self._open_writer.write(Barrier())
+            self._on_resolved = on_resolved
+            try:
+                yield
+            finally:  # a journal that was closed meanwhile has failed every pending operation already
+                with anyio.CancelScope(shield=True), suppress(JournalClosedError):
+                    await self._open_writer.write(Barrier())
+        finally:
+            self._in_use, self._on_resolved = False, None
 
     async def intend(
         self,
@@ -320,57 +402,6 @@ class Journal(ReadableJournal, LongLived):
         await self._open_writer.write(operation, then=lambda done: then(done and operation.withdrawn))
         return operation.withdrawn
 
-    async def retire(self, place: str) -> None:
-        """Remember beside the journal that its entries are continued elsewhere: the next run on it stops.
-
-        Args:
-            place: where, in a few words; it is shown where the journal is opened for writing again.
-
-        Raises:
-            JournalWriteError: it could not be written; the journal is in use as before.
-        """
-        await run_sync(self._opened.store.retire, place)
-
-    async def resolve(
-        self,
-        key: str,
-        target: str | None = None,
-        *,
-        job_id: str | None = None,
-        snapshot: Snapshot | None = None,
-        not_made: bool = False,
-        seen: Entry | None = None,
-    ) -> None:
-        """Resolve a doubt: the job was made and has this id, or it was not made.
-
-        A batch that takes requests one by one follows the job at once; any other leaves it to the next run.
-
-        Args:
-            key: the entry.
-            target: its language; may be left out where only one is in doubt.
-            job_id: the job's id: the entry becomes SUBMITTED.
-            snapshot: what `client.status(job_id)` answered, which says when the result expires.
-            not_made: no job was made: the entry becomes PLANNED and may be sent again. Ask `client.status`
-                for each of its `doubt_ids` first: a job that is there is paid, and would be lost.
-            seen: the entry as it was when this was found out. If another call is in doubt by now, nothing is
-                changed.
-
-        Raises:
-            InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is invalid, or
-                the snapshot is another job's.
-            IllegalTransitionError: the entry is not in doubt, several are, another entry has the job, or
-                another call than that of `seen` is in doubt.
-            JournalWriteError: it could not be written.
-        """
-        check_resolution(job_id, snapshot, not_made=not_made)
-
-        def tell(done: bool) -> None:
-            if done and self._on_resolved is not None:
-                self._on_resolved(key)
-
-        doubt = ResolveDoubt(key, target, job_id, self._now(), snapshot, seen)
-        await self._open_writer.write(doubt, then=tell)
-
     async def reserve_name(
         self, key: str, target: str, names: Sequence[str], *, another: bool = False
     ) -> None:
@@ -390,30 +421,3 @@ class Journal(ReadableJournal, LongLived):
             JournalWriteError: it could not be written.
         """
         await self._open_writer.write(ReserveName(key, target, tuple(names), another, self._now()))
-
-    async def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the journal, as it is now, to a new file; it may be written meanwhile.
-
-        A plain copy of the file may lack what is still in its log, or be torn. The copy has mode 0600, and
-        says in itself that it is one: to write it takes `open_journal(path, accept_older=True)`, once.
-
-        Args:
-            path: where to; nothing is overwritten.
-
-        Raises:
-            JournalError: there is something of that name, it belongs beside another journal ("x-wal"), or the
-                journal can't be read.
-            JournalWriteError: the copy can't be written; nothing is left of it.
-        """
-        store, target = self._opened.store, Path(path)
-        if not target.parent.is_dir():
-            message, advice = f"The folder {target.parent} for the copy is not there.", "Make it first."
-            raise JournalWriteError(message, impact=_NO_COPY, advice=advice)
-        try:
-            if self._path is None:
-                store.back_up(target)
-            else:
-                await run_sync(store.back_up, target)
-        except JournalWriteError as error:
-            error.impact = _NO_COPY  # not that of a journal which can't be written
-            raise

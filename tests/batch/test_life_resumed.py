@@ -21,7 +21,6 @@ from akool_async import (
     Expired,
     Failed,
     InDoubt,
-    Journal,
     JournalError,
     NotSubmitted,
     Outcome,
@@ -32,7 +31,7 @@ from akool_async import (
 from akool_async._batch.batch import Batch
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.state import CANCELLED
-from akool_async._journal import Entry, EntryUpdate
+from akool_async._journal import BatchJournal, Entry, EntryUpdate
 from akool_async._model import errors
 from akool_async._model.responses import RESULT_LIFETIME
 from akool_async._model.states import State
@@ -72,7 +71,7 @@ async def test_what_waits_for_its_turn_when_the_batch_stops_is_not_sent() -> Non
 
 async def test_what_is_cancelled_while_it_waits_for_its_turn_is_not_sent() -> None:
     seam = Seam([made("fr")], turn=anyio.Event())
-    journal = Journal(":memory:", now=seam.clock.now)
+    journal = BatchJournal(":memory:", now=seam.clock.now)
     async with journal, open_batch(cast(AkoolClient, seam), journal=journal) as batch:
         await batch.submit(video(targets="ja,fr"))
         await seam.waiting.wait()
@@ -93,7 +92,7 @@ async def test_what_is_cancelled_while_it_waits_for_its_turn_is_not_sent() -> No
 
 async def test_a_post_under_way_is_recorded_when_its_batch_is_left() -> None:
     seam = Seam([made("ja")], answer=anyio.Event())
-    journal = Journal(":memory:", now=seam.clock.now)
+    journal = BatchJournal(":memory:", now=seam.clock.now)
     recorded: list[Entry | None] = []
 
     async def answer() -> None:
@@ -118,7 +117,7 @@ async def test_a_post_under_way_is_recorded_when_its_batch_is_left() -> None:
 # Entries that an earlier run left.
 
 
-async def in_doubt(journal: Journal, **facts: Any) -> None:
+async def in_doubt(journal: BatchJournal, **facts: Any) -> None:
     await journal.intend(video(), token="a-token")
     change = EntryUpdate(**NAME, state=State.IN_DOUBT, reason="Lost.", code=4711, **facts)
     await journal.record(change)
@@ -138,7 +137,7 @@ async def in_doubt(journal: Journal, **facts: Any) -> None:
 )
 async def test_a_doubt_that_paying_again_did_not_end_stays_one(error: AkoolError, words: str) -> None:
     seam = Seam([error])
-    journal = Journal(":memory:", now=seam.clock.now)
+    journal = BatchJournal(":memory:", now=seam.clock.now)
     async with journal:
         await in_doubt(journal)
         seam.clock.advance(1000.0)
@@ -173,9 +172,9 @@ def pay_elsewhere(batch: Batch) -> None:
 
 
 @asynccontextmanager
-async def service(seam: Seam, **options: Any) -> AsyncIterator[tuple[Batch, Journal]]:
+async def service(seam: Seam, **options: Any) -> AsyncIterator[tuple[Batch, BatchJournal]]:
     """Open a batch that takes requests one by one."""
-    journal = Journal(":memory:", now=seam.clock.now)
+    journal = BatchJournal(":memory:", now=seam.clock.now)
     async with journal, open_batch(cast(AkoolClient, seam), journal=journal, **options) as batch:
         yield batch, journal
 
@@ -261,7 +260,7 @@ async def test_a_url_that_has_become_that_of_another_key_is_not_sent() -> None:
 
 async def test_a_doubt_is_not_paid_over_while_its_work_is_paid_under_another_key() -> None:
     seam = OrderedElsewhere([made("ja")])
-    journal = Journal(":memory:", now=seam.clock.now)
+    journal = BatchJournal(":memory:", now=seam.clock.now)
     async with journal:
         await in_doubt(journal, candidate_ids=("lost-job",))
         seam.clock.advance(1000.0)
@@ -289,7 +288,7 @@ LIFE = RESULT_LIFETIME
 NOT_THERE = errors.JobNotFoundError("No such job.", code=1008)
 
 
-async def earlier(journal: Journal, snapshot: Snapshot | None, created: bool) -> None:
+async def earlier(journal: BatchJournal, snapshot: Snapshot | None, created: bool) -> None:
     """Enter a result that an earlier run saw and did not save."""
     await journal.intend(video(), names={("v1", "ja"): ("1.ja",)})
     await journal.record(
@@ -337,7 +336,7 @@ async def test_a_result_expires_by_both_clocks_and_only_if_it_is_gone(
     }
     end = GONE if how == "the job is gone" else ended("job-ja")
     seam = Seam([], {"job-ja": end}, downloads={"job-ja": errors_of[how]} if how in errors_of else {})
-    journal = Journal(":memory:", now=seam.clock.now)
+    journal = BatchJournal(":memory:", now=seam.clock.now)
     async with journal:
         await earlier(journal, snapshot, created)
         seam.server_ahead = ahead

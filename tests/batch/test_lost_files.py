@@ -30,7 +30,7 @@ from akool_async import (
 )
 from akool_async._client import ClientSession
 from akool_async._download import FileState, files
-from akool_async._journal import Journal
+from akool_async._journal import BatchJournal
 from akool_async._model.requests import Request
 from akool_async._polling import poll_state
 from akool_async.sandbox import Fault
@@ -163,7 +163,7 @@ async def test_a_wrong_clock_of_this_machine_gives_up_no_deleted_result(
         for number, days in enumerate((then, now)):
             clock = _Skewed(timedelta(days=days))
             client = await home.client(clock=clock)
-            async with Journal(tmp_path / "j.sqlite3", now=clock.now) as journal:
+            async with BatchJournal(tmp_path / "j.sqlite3", now=clock.now) as journal:
                 outcomes += await run(client, videos(1), journal=journal, download_to=out)
             (video,) = out.glob("*.mp4")
             if number == 0:

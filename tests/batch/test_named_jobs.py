@@ -13,13 +13,13 @@ from akool_async import (
     EntryUpdate,
     InDoubt,
     JobNotFoundError,
-    Journal,
     NetworkError,
     Outcome,
     Snapshot,
     State,
     Status,
 )
+from akool_async._journal import BatchJournal
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback
 from tests.batch.seam import START, Seam, made, opened, video
@@ -55,7 +55,7 @@ def job(job_id: str) -> Snapshot:
     return Snapshot(job_id=job_id, status=Status.PROCESSING, created_at=START)
 
 
-async def lose(journal: Journal, request: Request, *ids: str, earlier: tuple[str, ...] = ()) -> None:
+async def lose(journal: BatchJournal, request: Request, *ids: str, earlier: tuple[str, ...] = ()) -> None:
     """Leave a request as a run leaves it whose POST was answered by something that names these ids."""
     await journal.intend(request, token="a" * 32)
     for target in request.targets:
@@ -71,7 +71,7 @@ async def lose(journal: Journal, request: Request, *ids: str, earlier: tuple[str
         )
 
 
-async def pay_again(seam: Seam, journal: Journal, request: Request) -> list[Outcome]:
+async def pay_again(seam: Seam, journal: BatchJournal, request: Request) -> list[Outcome]:
     async with opened(seam, request, journal=journal, on_in_doubt="resubmit") as (batch, _):
         return [outcome async for outcome in batch]
 
@@ -83,7 +83,7 @@ def numbered(*numbers: int) -> tuple[str, ...]:
 async def test_each_of_many_ids_is_asked_for() -> None:
     ids = numbered(*range(100))
     seam = Lagging([made("ja")], known={ids[-1]: job(ids[-1])})
-    async with Journal(":memory:", now=seam.clock.now) as journal:
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
         await lose(journal, video(), *ids)
         seam.clock.advance(LATER)
         (outcome,) = await pay_again(seam, journal, video())
@@ -99,7 +99,7 @@ async def test_the_last_job_that_no_entry_has_is_that_of_the_last_language() -> 
     ids = numbered(*range(len(targets)))
     request = video(targets=",".join(targets))
     seam = Lagging([made("zh")], known={job_id: job(job_id) for job_id in ids})
-    async with Journal(":memory:", now=seam.clock.now) as journal:
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
         await lose(journal, request, *ids)
         for target, job_id in zip(targets[:-1], ids, strict=False):
             await journal.resolve(request.key, target, job_id=job_id)
@@ -115,7 +115,7 @@ async def test_the_last_job_that_no_entry_has_is_that_of_the_last_language() -> 
 
 async def test_a_doubt_for_which_callbacks_name_too_many_jobs_is_not_paid_again() -> None:
     seam = Lagging([made("ja")])
-    async with Journal(":memory:", now=seam.clock.now) as journal:
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
         await lose(journal, video())
         source = Telling(*(Callback(job_id=one, token="a" * 32) for one in numbered(*range(50))))
         seam.clock.advance(LATER)
@@ -150,7 +150,7 @@ async def test_a_job_that_the_vendor_does_not_know_at_first_is_not_paid_again(
 ) -> None:
     (job_id,) = numbered(1)
     seam = Lagging([made("ja")], known={job_id: job(job_id)}, unknown_times=unknown_times)
-    async with Journal(":memory:", now=seam.clock.now) as journal:
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
         ids = (job_id,) if named == "by the answer" else ()
         await lose(journal, video(), *ids, earlier=(job_id,) if named == "by an earlier answer" else ())
         seam.clock.advance(LATER)
@@ -166,7 +166,7 @@ async def test_a_job_that_the_vendor_does_not_know_at_first_is_not_paid_again(
 
 async def test_an_entry_is_paid_again_once_its_job_was_unknown_for_ten_minutes() -> None:
     seam = Lagging([made("ja")])
-    async with Journal(":memory:", now=seam.clock.now) as journal:
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
         await lose(journal, video(), *numbered(1, 2))
         seam.clock.advance(LATER)
         (outcome,) = await pay_again(seam, journal, video())
@@ -179,7 +179,7 @@ async def test_an_entry_is_paid_again_once_its_job_was_unknown_for_ten_minutes()
 
 async def test_a_job_that_could_not_be_asked_for_again_is_not_paid_again() -> None:
     seam = Lagging([made("ja")], unknown_times=2, silent_times=10**6)
-    async with Journal(":memory:", now=seam.clock.now) as journal:
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
         await lose(journal, video(), *numbered(1))
         seam.clock.advance(LATER)
         (outcome,) = await pay_again(seam, journal, video())
@@ -190,7 +190,7 @@ async def test_a_job_that_could_not_be_asked_for_again_is_not_paid_again() -> No
 
 async def test_a_batch_that_stops_does_not_ask_again() -> None:
     seam = Lagging([made("ja")])
-    async with Journal(":memory:", now=seam.clock.now) as journal:
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
         await lose(journal, video(), *numbered(1))
         seam.clock.advance(LATER)
         async with opened(seam, video(), journal=journal, on_in_doubt="resubmit") as (batch, _):
@@ -204,7 +204,7 @@ async def test_a_batch_that_stops_does_not_ask_again() -> None:
 
 async def test_without_paying_again_an_unknown_job_is_asked_for_once() -> None:
     seam = Lagging([made("ja")])
-    async with Journal(":memory:", now=seam.clock.now) as journal:
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
         await lose(journal, video(), *numbered(1))
         seam.clock.advance(LATER)
         async with opened(seam, video(), journal=journal) as (batch, _):

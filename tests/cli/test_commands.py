@@ -50,18 +50,19 @@ def test_the_demo_fails_loudly_when_results_can_not_be_written(tmp_path: Path, c
 
 SIGNALLED = """
 import os
-from akool_async import Journal, State
+from akool_async import State
+from akool_async._journal import BatchJournal
 from akool_async.cli import main
 
-record = Journal.record
+record = BatchJournal.record
 
 async def record_and_signal(journal, *changes):
     await record(journal, *changes)
     if any(change.state is State.SUBMITTED for change in changes):
-        Journal.record = record
+        BatchJournal.record = record
         os.kill(os.getpid(), {number})
 
-Journal.record = record_and_signal
+BatchJournal.record = record_and_signal
 main()
 """
 """The command line; as soon as the journal has the first job, it gets a signal: no job is done by then."""

@@ -15,7 +15,7 @@ from akool_async import Batch, Journal, JournalCorruptedError, JournalWriteError
 from akool_async._batch import post
 from akool_async._batch.batch import logger as batch_logger
 from akool_async._batch.feeder import Feeder
-from akool_async._journal import EntryUpdate
+from akool_async._journal import BatchJournal, EntryUpdate
 from akool_async.cli.run import CatalogRun
 from akool_async.sandbox import FakeClock, Fault, Sandbox
 from akool_async.webhook.inbox import InboxFile
@@ -108,7 +108,7 @@ def test_a_job_whose_id_was_not_recorded_at_first_is_what_the_journal_has_in_the
     recorded: str,
 ) -> None:
     vendor = serve(clock=FakeClock(time.time()))
-    record, over = Journal.record, False
+    record, over = BatchJournal.record, False
     monkeypatch.setattr(post, "RECORD_WITHIN", 0.0)
 
     async def full(journal: Journal, *changes: EntryUpdate) -> None:
@@ -116,7 +116,7 @@ def test_a_job_whose_id_was_not_recorded_at_first_is_what_the_journal_has_in_the
             raise JournalWriteError("The journal could not be written: disk full.")
         await record(journal, *changes)
 
-    monkeypatch.setattr(Journal, "record", full)
+    monkeypatch.setattr(BatchJournal, "record", full)
     read = CatalogRun._read_outcomes
 
     async def read_and_make_room(run: CatalogRun, batch: Batch) -> None:

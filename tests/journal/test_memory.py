@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async._journal import Journal, open_journal
+from akool_async._journal import BatchJournal, Journal, open_journal
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.states import ENDED, State
 from tests.journal.conftest import StillClock, bring_to, step, video
@@ -50,7 +50,7 @@ async def test_it_is_fast_enough_for_a_simulation() -> None:
 
 
 def forgetting(clock: StillClock) -> Journal:
-    return Journal(":memory:", now=clock.now, forget_ended=True)
+    return BatchJournal(":memory:", now=clock.now, forget_ended=True)
 
 
 async def number_of_entries(journal: Journal) -> int:
@@ -59,7 +59,7 @@ async def number_of_entries(journal: Journal) -> int:
 
 def test_a_file_never_forgets(path: Path) -> None:
     with pytest.raises(ValueError, match="in memory"):
-        Journal(path, forget_ended=True)
+        BatchJournal(path, forget_ended=True)
 
 
 @pytest.mark.parametrize("state", State)

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from akool_async import JournalOlderError, JournalReplacedError, JournalWriteError
-from akool_async._journal import Journal, open_journal
+from akool_async._journal import BatchJournal, open_journal
 from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step, video
 
@@ -170,5 +170,5 @@ async def test_a_file_that_is_put_back_is_written_again(path: Path) -> None:
 
 
 def test_a_journal_says_nothing_of_being_older_while_it_is_closed_or_in_memory(path: Path) -> None:
-    assert Journal(path).find_older_error() is None
-    assert Journal(":memory:").find_older_error() is None
+    assert BatchJournal(path).find_older_error() is None
+    assert BatchJournal(":memory:").find_older_error() is None
