@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from akool_async import AkoolClient, Completed, FixedSchedule, RetryPolicy, TranslationRequest, open_batch
-from akool_async._journal import Journal
+from akool_async._journal import BatchJournal, Journal
 
 KEY = "canary-4f9c1b7e2a"
 
@@ -24,7 +24,7 @@ def requests(count: int) -> list[TranslationRequest]:
     ]
 
 
-class _Late(Journal):
+class _Late(BatchJournal):
     """Commits the intent only when the POST is answered: the mistake that the journal is there to avoid."""
 
     async def intend(self, *wanted, token: str = "", names=None, traceparent: str = "") -> None:

@@ -29,6 +29,7 @@ from akool_async import (
 )
 from akool_async._batch.in_doubt import _Candidate, _Doubt
 from akool_async._clock import SystemClock
+from akool_async._journal import BatchJournal
 from akool_async._model.responses import Callback
 from akool_async.sandbox import FakeClock, Fault, Sandbox
 from akool_async.webhook import WebhookReceiver
@@ -194,7 +195,7 @@ async def test_a_callback_may_come_before_the_answer() -> None:
     async with house({**LOST, "nth": 1}, median_seconds=0.5) as home:
         seen: list[str] = []
 
-        class Slow(Journal):
+        class Slow(BatchJournal):
             async def record(self, *changes: Any) -> None:
                 for change in changes:
                     if change.state is State.IN_DOUBT:
@@ -212,7 +213,7 @@ async def test_a_callback_may_come_before_the_answer() -> None:
 async def test_a_job_said_to_be_over_before_its_answer_is_asked_about_at_once() -> None:
     async with house({"on": "create", "kind": "delay", "seconds": 0.0}, median_seconds=0.5) as home:
 
-        class Slow(Journal):
+        class Slow(BatchJournal):
             async def record(self, *changes: Any) -> None:
                 if any(change.state is State.SUBMITTED for change in changes):
                     await until(lambda: home.receiver.statistics().delivered >= 2)
