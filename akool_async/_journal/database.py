@@ -19,7 +19,7 @@ from typing import Final
 from akool_async._journal.entry import COLUMNS
 from akool_async._journal.lock import Watermark
 from akool_async._journal.names import beside, check_name, draft_pattern, unreadable_journal
-from akool_async._journal.table import DATABASE_ERRORS, MILLIONTHS, MOST_CREDITS
+from akool_async._journal.table import CONTENT, DATABASE_ERRORS, HAS_CONTENT, MILLIONTHS, MOST_CREDITS
 from akool_async._model.errors import (
     JournalCorruptedError,
     JournalError,
@@ -37,10 +37,7 @@ def _millionths(amount: str) -> str:
 
 
 def _costs(row: str) -> tuple[str, str, str]:
-    """Return in SQL what a row adds to the credits locked and used, and whether it lacks a price.
-
-    The same as `Contribution.cost` and `Contribution.unpriced`.
-    """
+    """Return in SQL the two parts of `Contribution.cost`, and `Contribution.unpriced`."""
     locked = _millionths(f"coalesce({row}.credits_locked, 0)")
     free = f"{row}.credits_used IS NOT NULL OR {row}.state IN ('planned', 'failed')"
     used = _millionths(f"coalesce({row}.credits_used, 0) + {row}.credits_before")
@@ -139,6 +136,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Which answer named them was not written: certain only where there was one POST.
         "UPDATE entry SET candidate_ids = doubt_ids WHERE state = 'in_doubt' AND paid = 1",
     ),
+    (f"CREATE INDEX entry_content ON entry ({CONTENT}) WHERE {HAS_CONTENT}",),
 )
 """The version of a file is the number of migrations that it has seen."""
 

@@ -24,7 +24,14 @@ from akool_async._journal.entry import (
     load_texts,
 )
 from akool_async._journal.store import IN_MEMORY, OpenJournal
-from akool_async._journal.table import DATABASE_ERRORS, SavedEntry, Totals, read_totals
+from akool_async._journal.table import (
+    CONTENT,
+    DATABASE_ERRORS,
+    HAS_CONTENT,
+    SavedEntry,
+    Totals,
+    read_totals,
+)
 from akool_async._model.errors import JournalClosedError, JournalCorruptedError
 from akool_async._model.fingerprint import work_by_content, work_of
 from akool_async._model.redact import sanitize
@@ -51,7 +58,8 @@ _BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <
 _UNFINISHED: Final = f"""{_ALL} WHERE state IN ('in_doubt', 'submitting', 'submitted')
     AND instr(request, ?) ORDER BY state LIMIT 1"""
 _BY_MARK: Final = f"{_ALL} WHERE fingerprint = ? AND target = ? AND key <> ?"
-_BY_CONTENT: Final = f"{_ALL} WHERE instr(request, ?) AND target = ? AND key <> ? AND state <> 'planned'"
+_BY_CONTENT: Final = f"""{_ALL} WHERE {HAS_CONTENT} AND {CONTENT} = ? AND target = ? AND key <> ?
+    AND state <> 'planned'"""
 _BY_ANY_QUERY: Final = f"{_BY_MARK} UNION ALL SELECT * FROM ({_BY_WORK})"  # noqa: S608 - ours
 _NUMBERED_BY_NAME: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE key = ? AND target = ?"  # noqa: S608
 _FOLLOWING: Final = f"SELECT {', '.join(COLUMNS)}, id FROM entry WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
@@ -185,7 +193,8 @@ class ReadableJournal:
         if not (content := work_by_content(request, target)):
             return None
         place = next(url for url in private_inputs(request).values() if "?sha256=" in url)
-        found = map(self._entry, self._rows(_BY_CONTENT, place[place.index("?") :], target, key))
+        digest = place.partition("?sha256=")[2]
+        found = map(self._entry, self._rows(_BY_CONTENT, digest, target, key))
         same = (one for one in found if work_by_content(one.request, target) == content)
         return next((one for one in same if not one.surely_failed), None)
 

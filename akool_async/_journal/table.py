@@ -32,6 +32,10 @@ MILLIONTHS: Final = 1_000_000.0
 MOST_CREDITS: Final = 1e9
 """An entry is counted with at most these: the sums are 64-bit integers, and no real price is larger."""
 
+HAS_CONTENT: Final = "instr(request, '?sha256=')"
+CONTENT: Final = f"substr(request, {HAS_CONTENT} + 8, 64)"
+"""The hash of the first file of a request that is one of this machine."""
+
 LAST_DOUBTS: Final = """
     SELECT count(*) FROM (
         SELECT DISTINCT submitted_at FROM entry

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._journal import reading
 from akool_async.sandbox import Fault
 from akool_async.sandbox.media import sample_video
 from tests.batch.test_batch import run
@@ -394,3 +397,14 @@ async def test_plan_and_run_ask_about_a_folder_that_was_moved(
     words = " ".join(both.stderr.split())
     assert "both.csv:4: url (A4): The same content into 'fr' as in both.csv:2, at another path" in words
     assert "both.csv:5" not in words
+
+
+async def test_a_moved_file_is_looked_for_by_an_index(tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "j.sqlite3"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "j.sqlite3")) as connection:
+        plan = connection.execute(
+            f"EXPLAIN QUERY PLAN {reading._BY_CONTENT}", ("0" * 64, "ja", "key")
+        ).fetchall()
+
+    assert "entry_content" in str(plan), plan
