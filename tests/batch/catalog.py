@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from akool_async import AkoolClient, Completed, FixedSchedule, RetryPolicy, TranslationRequest, open_batch
-from akool_async._journal import BatchJournal, Journal
+from akool_async._journal import BatchJournal
 
 KEY = "canary-4f9c1b7e2a"
 
@@ -45,7 +45,7 @@ class _Late(BatchJournal):
 
 
 async def main(url: str, folder: Path, count: int) -> None:
-    journal = (_Late if "AKOOL_TEST_NO_INTENT" in os.environ else Journal)(folder / "jobs.sqlite3")
+    journal = (_Late if "AKOOL_TEST_NO_INTENT" in os.environ else BatchJournal)(folder / "jobs.sqlite3")
     retry = RetryPolicy(initial_delay=0.01, max_delay=0.05)
     schedule = FixedSchedule(interval=0.02)
     async with (

@@ -61,7 +61,8 @@ async def _kill_loop(
         while killed < kills and not (until_doubled and sandbox.audit.paid_twice()):
             after = chance.random() * 0.25
             code = await anyio.to_thread.run_sync(_run, server.base_url, folder, count, after, environment)
-            killed += code == -signal.SIGKILL
+            assert code in (0, -signal.SIGKILL)
+            killed += code != 0
             count += 2 if code == 0 else chance.randrange(2)
         if not until_doubled:
             assert (
