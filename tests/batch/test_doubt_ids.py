@@ -308,9 +308,9 @@ async def test_an_older_journal_does_not_forget_to_ask(tmp_path: Path) -> None:
             change = EntryUpdate(key=key, target="ja", state=State.IN_DOUBT, doubt_ids=(ID,))
             await journal.record(change)
     with closing(sqlite3.connect(path)) as old, old:
-        ((version,),) = old.execute("PRAGMA user_version")
+        old.execute("DROP INDEX entry_content")
         old.execute("ALTER TABLE entry DROP COLUMN candidate_ids")
-        old.execute(f"PRAGMA user_version = {version - 1}")
+        old.execute("PRAGMA user_version = 7")
     with RawVendor(lambda _: http(SUCCESS)).serve() as vendor:
         async with (
             open_journal(path) as journal,

@@ -276,7 +276,7 @@ def test_names_of_files_come_from_the_name_the_option_the_key_or_the_video(write
     bad = mistakes_of(write(f"url,to,name\n{URL}/a.mp4,ja,../x\n{URL}/b.mp4,ja,{{what}}\n"))
     assert [one.partition(" must")[0].partition(" may")[0] for one in bad] == [
         "videos.csv:2: name (C2):",
-        "videos.csv:3: name (C3):",
+        "videos.csv:3: name (C3): A template of file names",
     ]
 
 
