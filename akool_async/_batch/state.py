@@ -268,6 +268,7 @@ class BatchState:
             self.emit(entry, self.not_submitted_outcome(entry, reason, stopped=True))
 
     # What is at the vendor.
+
     async def take_slots(self, entries: list[BatchEntry]) -> None:
         """Wait until all these entries may have a job in flight; each carries its slot from then on."""
         await self.in_flight.acquire(len(entries))

@@ -165,7 +165,9 @@ class _EntryEvent(Event):
 
     @property
     def _name(self) -> str:
-        return f"{self.key} ({self.target})" if self.key else f"job {self.job_id}"
+        if not self.key:
+            return f"job {self.job_id}"
+        return f"{self.key} ({self.target})" if self.target else self.key
 
 
 @attrs.frozen(kw_only=True)

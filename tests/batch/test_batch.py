@@ -37,9 +37,9 @@ from akool_async import (
 )
 from akool_async._http.exchange import ExchangeDeadlines
 from akool_async.sandbox import Fault
-from tests.batch.test_observers import Recorder
 from tests.client.conftest import KEY, QUICK, Open, video
 from tests.client.moments import HurriedClock, address, closed_port, held_back, still_clock, until
+from tests.recorder import Recorder
 
 pytestmark = pytest.mark.anyio
 

@@ -33,6 +33,7 @@ from akool_async.sandbox import Fault, Sandbox
 from akool_async.testing import VirtualClock
 from tests.batch import seam
 from tests.conftest import CANARY
+from tests.recorder import Recorder
 
 pytestmark = pytest.mark.anyio
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "observing.md"
@@ -42,17 +43,6 @@ SIGNED = f"https://example.com/1.mp4?X-Amz-Signature={CANARY}"
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-class Recorder(Observer):
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def on_event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def named(self, name: str) -> list[Any]:
-        return [event for event in self.events if event.name == name]
 
 
 class Broken(Observer):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -15,6 +14,7 @@ from akool_async import (
     Event,
     JobFailed,
     Observer,
+    SavedEvent,
     SubmissionInDoubt,
     TranslationRequest,
     WaitTimeout,
@@ -24,23 +24,10 @@ from akool_async.sandbox import Fault, Sandbox
 from akool_async.testing import VirtualClock
 from tests.client.conftest import House, Open, video
 from tests.client.moments import held_back, still_clock, until
+from tests.recorder import Recorder
 
 pytestmark = pytest.mark.anyio
 LIVE = ("post_started", "post_ended", "submitted", "in_doubt", "terminal", "outcome")
-
-
-class Recorder(Observer):
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def on_event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def named(self, name: str) -> list[Any]:
-        return [event for event in self.events if event.name == name]
-
-    def story(self, *names: str) -> list[str]:
-        return [event.name for event in self.events if event.name in names]
 
 
 async def _leave_during_post(
@@ -275,3 +262,14 @@ async def test_a_cancelled_wait_names_what_it_waited_for(
 
     (job,) = home.sandbox.audit.jobs
     assert f"job {job.id} of order-4711 (ja)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "target", "named"),
+    [("talk", "ja", "talk (ja)"), ("talk", "", "talk"), ("", "", "job 65f0")],
+    ids=["a translation", "a lip-sync", "a job alone"],
+)
+def test_a_line_names_only_what_is_known(key: str, target: str, named: str) -> None:
+    event = SavedEvent(key=key, target=target, job_id="65f0", video="out/talk.mp4")
+
+    assert str(event) == f"The result of {named} is saved in out/talk.mp4."
