@@ -361,8 +361,9 @@ class AkoolClient(LongLived):
         A download that breaks resumes where it broke, also in the next call and the next process, and one
         that is complete is not repeated: whole files whose manifest names the same job are kept. A file
         gets its name when it is complete. A caller that is cancelled leaves complete files, and parts
-        (".part") that can be resumed. The video decides: other files that can't be had are in the result's
-        `missing`, and `unverified` names those of which every byte arrived but a check refuses.
+        (".part") that can be resumed. Tasks that save one job under one name at once share the download.
+        The video decides: other files that can't be had are in the result's `missing`, and `unverified`
+        names those of which every byte arrived but a check refuses.
 
         Args:
             done: a completed job: as an outcome, or a snapshot; a `Job` or an id is asked for first.
@@ -375,8 +376,8 @@ class AkoolClient(LongLived):
         Raises:
             InvalidRequestError: there is no result yet; as `FileAlreadyExistsError`, a file of something else
                 is there already.
-            FileBusyError: another download, perhaps of another process, is writing these files; once it has
-                finished, a second call returns them.
+            FileBusyError: another client or process, or the download of another job, is writing these files;
+                once it has finished, a second call returns those of this job.
             StorageError: the folder can't be written: full, read-only or not a folder.
             DownloadError: a file could not be downloaded completely; it was not saved under its name.
         """

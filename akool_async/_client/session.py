@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import anyio
 import attrs
@@ -74,6 +76,7 @@ class ClientSession:
         self.create_timeout = create_timeout
         self.file_transport: httpx.AsyncBaseTransport | None = None
         self.connections: Connections | None = None
+        self._download_locks: WeakValueDictionary[tuple[Path, str], anyio.Lock] = WeakValueDictionary()
 
     @property
     def opened(self) -> Connections:
@@ -268,6 +271,8 @@ class ClientSession:
     async def download(self, request: DownloadRequest) -> Saved:
         """Save a result; ask for fresh URLs once if the file host no longer knows one.
 
+        Of several tasks that save one job under one name, one downloads; the others wait for what it saves.
+
         Raises:
             InvalidRequestError: a file of that name exists.
             StorageError: the folder can't be written.
@@ -279,7 +284,11 @@ class ClientSession:
             fresh = await self.status(request.job_id)
             return result_urls(fresh, without_captions=request.without_captions)
 
-        return await ResultDownload(self.opened.downloads, request, fresh_urls).run()
+        result = ResultDownload(self.opened.downloads, request, fresh_urls)
+        # Not one task for all: if the first is cancelled or fails, the next one resumes its part.
+        key = request.stem.absolute(), request.job_id
+        async with self._download_locks.setdefault(key, anyio.Lock()):
+            return await result.run()
 
 
 def read_job_id(job: Job | str) -> str:

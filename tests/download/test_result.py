@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 import attrs
 import pytest
 
-from akool_async import AkoolClient, Saved, Snapshot, Status
+from akool_async import AkoolClient, FileBusyError, Saved, Snapshot, Status
 from akool_async._download import DownloadRequest
 from akool_async._model.responses import AudioSplits
+from tests.client.moments import until
 from tests.download.conftest import QUICK, SRT, film, names
 from tests.download.host import Asked, Host, Reply, hosting, part
 
@@ -202,3 +204,65 @@ async def test_the_video_without_captions_is_one_that_may_be_missing(tmp_path: P
 
     assert list(saved.missing) == ["without_captions"]
     assert saved.video.exists()
+
+
+# Several that download one result at the same time.
+
+
+async def test_tasks_that_download_one_result_into_one_folder_share_the_download(tmp_path: Path) -> None:
+    async with vendor(lambda _: Reply(body=SRT)) as (host, client, done):
+        saved = []
+
+        async def download() -> None:
+            saved.append(await client.download(done, into=tmp_path, name="a"))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(download)
+        asked = [asked.path for asked in host.asked]
+        alone = await client.download(done, into=tmp_path / "alone")
+
+    assert saved == [saved[0]] * 5
+    assert saved[0].video.read_bytes() == alone.video.read_bytes() == film()
+    assert asked == [asked.path for asked in host.asked[len(asked) :]]
+
+
+async def test_where_the_first_of_them_is_cancelled_the_next_one_downloads(tmp_path: Path) -> None:
+    saved = []
+    async with hosting(lambda asked: part(film(), asked, keep=5000, hang=True)) as host:
+        done = Snapshot(job_id="job-1", status=Status.COMPLETED, url=f"{host.url}/v")
+        async with (
+            AkoolClient(api_key="key", host=host.url, retry=QUICK) as client,
+            anyio.create_task_group() as waiting,
+        ):
+
+            async def download() -> None:
+                saved.append(await client.download(done, into=tmp_path, name="a"))
+
+            async with anyio.create_task_group() as first:
+                first.start_soon(download)
+                await until(lambda: host.asked)
+                waiting.start_soon(download)
+                await anyio.wait_all_tasks_blocked()
+                host.answer = lambda asked: part(film(), asked)
+                first.cancel_scope.cancel()
+
+    assert [one.video.read_bytes() for one in saved] == [film()]
+
+
+async def test_the_result_of_another_job_is_refused_while_the_first_is_downloaded(tmp_path: Path) -> None:
+    """To wait for it would be in vain: its name is taken in any case."""
+    async with hosting(lambda asked: part(film(), asked, keep=5000, hang=True)) as host:
+        one, other = (
+            Snapshot(job_id=job_id, status=Status.COMPLETED, url=f"{host.url}/v")
+            for job_id in ("job-1", "job-2")
+        )
+        async with (
+            AkoolClient(api_key="key", host=host.url, retry=QUICK) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(lambda: client.download(one, into=tmp_path, name="a"))
+            await until(lambda: host.asked)
+            with pytest.raises(FileBusyError, match="use another name"):
+                await client.download(other, into=tmp_path, name="a")
+            tasks.cancel_scope.cancel()
