@@ -16,10 +16,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from akool_async._journal import schema
 from akool_async._journal.entry import COLUMNS
 from akool_async._journal.lock import Watermark
 from akool_async._journal.names import beside, check_name, draft_pattern, unreadable_journal
-from akool_async._journal.table import CONTENT, DATABASE_ERRORS, HAS_CONTENT, MILLIONTHS, MOST_CREDITS
+from akool_async._journal.table import DATABASE_ERRORS
 from akool_async._model.errors import (
     JournalCorruptedError,
     JournalError,
@@ -27,147 +28,11 @@ from akool_async._model.errors import (
     JournalWriteError,
 )
 
-APPLICATION_ID: Final = 0x616B6A6C
-"""In the file's header: this SQLite file is one of ours ("akjl")."""
-
-
-def _millionths(amount: str) -> str:
-    limited = f"min(max(CAST({amount} AS REAL), -{MOST_CREDITS}), {MOST_CREDITS})"
-    return f"CAST(round({limited} * {MILLIONTHS}) AS INTEGER)"
-
-
-def _costs(row: str) -> tuple[str, str, str]:
-    """Return in SQL the two parts of `Contribution.cost`, and `Contribution.unpriced`."""
-    locked = _millionths(f"coalesce({row}.credits_locked, 0)")
-    free = f"{row}.credits_used IS NOT NULL OR {row}.state IN ('planned', 'failed')"
-    used = _millionths(f"coalesce({row}.credits_used, 0) + {row}.credits_before")
-    made = f"{row}.state IN ('submitted', 'completed', 'delivered', 'expired')"
-    unpriced = f"({made} AND {row}.credits_locked IS NULL AND {row}.credits_used IS NULL)"
-    return f"CASE WHEN {free} THEN 0 ELSE {locked} END", used, unpriced
-
-
-def _add_to_totals(row: str, times: int) -> str:
-    changes = ", ".join(f"{times} * {cost}" for cost in ("1", *_costs(row)))
-    return f"""
-        INSERT INTO totals VALUES ({row}.state, {changes})
-        ON CONFLICT (state) DO UPDATE SET entries = entries + excluded.entries,
-            locked = locked + excluded.locked, used = used + excluded.used,
-            unpriced = unpriced + excluded.unpriced;
-    """  # noqa: S608 - our own words
-
-
-_SUMS: Final = ", ".join(f"CAST(total({cost}) AS INTEGER)" for cost in _costs("entry"))
-_COUNT_ROWS: Final = (
-    f"INSERT INTO totals SELECT state, count(*), {_SUMS} FROM entry GROUP BY state",  # noqa: S608 - ours
-    # Triggers, so that no write leaves the totals behind, not even one by hand in a shell of SQLite.
-    f"CREATE TRIGGER entry_added AFTER INSERT ON entry BEGIN {_add_to_totals('new', 1)} END",
-    f"CREATE TRIGGER entry_removed AFTER DELETE ON entry BEGIN {_add_to_totals('old', -1)} END",
-    f"""
-    CREATE TRIGGER entry_changed AFTER UPDATE OF state, credits_locked, credits_used, credits_before ON entry
-    BEGIN {_add_to_totals("old", -1)} {_add_to_totals("new", 1)} END
-    """,
-)
-"""Entries and credits by state, kept with every write: to count a million rows takes a second."""
-
-_DROP_TRIGGERS: Final = tuple(f"DROP TRIGGER entry_{what}" for what in ("added", "removed", "changed"))
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """
-        CREATE TABLE entry (
-            id INTEGER PRIMARY KEY,
-            key TEXT NOT NULL,
-            target TEXT NOT NULL,
-            fingerprint TEXT NOT NULL,
-            state TEXT NOT NULL,
-            request TEXT NOT NULL,
-            stripped INTEGER NOT NULL DEFAULT 0,
-            token TEXT NOT NULL DEFAULT '',
-            job_id TEXT NOT NULL DEFAULT '',
-            paid INTEGER NOT NULL DEFAULT 0,
-            credits_locked REAL,
-            credits_used REAL,
-            credits_before REAL NOT NULL DEFAULT 0,
-            reason TEXT NOT NULL DEFAULT '',
-            code INTEGER,
-            created_at TEXT,
-            submitted_at TEXT,
-            ended_at TEXT,
-            expires_at TEXT,
-            files TEXT NOT NULL DEFAULT '[]',
-            snapshot TEXT,
-            doubt_ids TEXT NOT NULL DEFAULT '[]',
-            updated_at TEXT NOT NULL,
-            UNIQUE (key, target)
-        )
-        """,
-        "CREATE INDEX entry_state ON entry (state)",
-        "CREATE INDEX entry_token ON entry (token) WHERE token <> ''",
-        "CREATE INDEX entry_job ON entry (job_id) WHERE job_id <> ''",
-        "CREATE INDEX entry_expiry ON entry (expires_at) WHERE state IN ('submitted', 'completed')",
-    ),
-    (
-        "ALTER TABLE entry ADD COLUMN name TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE entry ADD COLUMN name_folded TEXT NOT NULL DEFAULT ''",
-        "CREATE UNIQUE INDEX entry_name ON entry (name_folded) WHERE name_folded <> ''",
-    ),
-    (
-        "CREATE TABLE watermark (journal TEXT NOT NULL, intents INTEGER NOT NULL)",
-        "INSERT INTO watermark VALUES (lower(hex(randomblob(8))), 0)",
-    ),
-    ("ALTER TABLE entry ADD COLUMN traceparent TEXT NOT NULL DEFAULT ''",),
-    (
-        """
-        CREATE TABLE totals (
-            state TEXT PRIMARY KEY, entries INTEGER NOT NULL, locked INTEGER NOT NULL, used INTEGER NOT NULL,
-            unpriced INTEGER NOT NULL
-        ) WITHOUT ROWID
-        """,
-        *_COUNT_ROWS,
-    ),
-    ("CREATE INDEX entry_work ON entry (fingerprint)",),
-    (
-        "ALTER TABLE entry ADD COLUMN doubts_before INTEGER NOT NULL DEFAULT 0",
-        # Which earlier POSTs were doubts was not written, so all whose cost is not known count as such.
-        "UPDATE entry SET doubts_before = max(paid - (state <> 'planned') - (credits_before > 0), 0)",
-    ),
-    (
-        "ALTER TABLE entry ADD COLUMN candidate_ids TEXT NOT NULL DEFAULT '[]'",
-        # Which answer named them was not written: certain only where there was one POST.
-        "UPDATE entry SET candidate_ids = doubt_ids WHERE state = 'in_doubt' AND paid = 1",
-    ),
-    (f"CREATE INDEX entry_content ON entry ({CONTENT}) WHERE {HAS_CONTENT}",),
-)
-"""The version of a file is the number of migrations that it has seen."""
-
 _MARKED: Final = 3
 """The first version with a watermark."""
 
 _COPY: Final = "backup"
 """The table of a copy that `back_up` made, until it is written as a journal."""
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to the newest version, in one transaction: all of it or nothing."""
-    before = _pragma(connection, "user_version")
-    if before == len(MIGRATIONS):
-        return
-    # The write lock at once: a second program that migrates waits, instead of failing half-way.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for migration in MIGRATIONS[before:]:
-            for statement in migration:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
 
 
 BUSY: Final = 5.0
@@ -191,9 +56,9 @@ def in_memory(*, of: sqlite3.Connection | None = None) -> sqlite3.Connection:
     try:
         if of is not None:
             of.backup(connection)
-        migrate(connection)
+        schema.migrate(connection)
         if of is None:  # its writer counts for itself, and nobody will open it again
-            for statement in _DROP_TRIGGERS:
+            for statement in schema.DROP_TRIGGERS:
                 connection.execute(statement)
     except BaseException:  # whatever it is, nobody else knows the connection
         connection.close()
@@ -271,9 +136,9 @@ def _is_alone(path: Path) -> bool:
 
 
 def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
-    if _pragma(connection, "application_id") != APPLICATION_ID:
+    if schema.pragma(connection, "application_id") != schema.APPLICATION_ID:
         raise unreadable_journal(path, "", is_database=True)
-    version, known = _pragma(connection, "user_version"), len(MIGRATIONS)
+    version, known = schema.pragma(connection, "user_version"), len(schema.MIGRATIONS)
     # A newer version may know states that this one would read as "not sent yet".
     if version > known:
         raise JournalVersionError(f"The journal {path} has version {version}; the newest known is {known}.")
@@ -296,7 +161,7 @@ def check_is_journal(path: Path) -> Watermark | None:
 def watermark(connection: sqlite3.Connection) -> Watermark:
     """Return how far a journal has come; one of an earlier version has no name yet."""
     journal, intents, copied = "", 0, ""
-    if _pragma(connection, "user_version") >= _MARKED:
+    if schema.pragma(connection, "user_version") >= _MARKED:
         journal, intents = connection.execute("SELECT journal, intents FROM watermark").fetchone()
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_COPY,)).fetchone() is not None:
         (copied,) = connection.execute(f"SELECT max(made_at) FROM {_COPY}").fetchone()  # noqa: S608 - ours
@@ -308,13 +173,13 @@ def _inspect(path: Path, *, whole: bool) -> Watermark:
         with closing(open_immutable(path)) as connection:
             _check_marks(connection, path)
             if whole:
-                if _is_alone(path) and path.stat().st_size % _pragma(connection, "page_size"):
+                if _is_alone(path) and path.stat().st_size % schema.pragma(connection, "page_size"):
                     message = f"The journal {path} is truncated: its last page is incomplete."
                     raise JournalCorruptedError(message)
                 (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if said != "ok":
                     raise JournalCorruptedError(f"The journal {path} is damaged: {said}.")
-                if _pragma(connection, "user_version") == len(MIGRATIONS):
+                if schema.pragma(connection, "user_version") == len(schema.MIGRATIONS):
                     _check_columns(connection, path)
             return watermark(connection)
     except (*DATABASE_ERRORS, OSError) as error:
@@ -365,7 +230,7 @@ def back_up(source: sqlite3.Connection, path: Path) -> None:
         with _draft_of(path) as copy:
             source.backup(copy)
             if copy.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger'").fetchone() is None:
-                for statement in _COUNT_ROWS:  # it was a journal in memory
+                for statement in schema.COUNT_ROWS:  # it was a journal in memory
                     copy.execute(statement)
             # It says so itself: where it is restored there may be no lock that remembers more.
             copy.execute(f"CREATE TABLE IF NOT EXISTS {_COPY} (made_at TEXT NOT NULL)")
@@ -399,7 +264,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             for left in path.parent.glob(draft_pattern(glob.escape(path.name))):
                 left.unlink()  # of a run that was killed here; the lock says that nobody is at it now
             with _draft_of(path) as draft:
-                migrate(draft)
+                schema.migrate(draft)
                 enable_wal(draft, path)
         connection = _connect(path, "mode=rw")
         try:
@@ -408,7 +273,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             # fullfsync is for macOS, whose fsync leaves the data in the drive's cache.
             for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1"):
                 connection.execute(f"PRAGMA {pragma}")
-            migrate(connection)
+            schema.migrate(connection)
             _check_columns(connection, path)
             connection.execute(f"DROP TABLE IF EXISTS {_COPY}")  # from here on it is the journal itself
         except BaseException:  # whatever it is, an open file would keep its locks
@@ -438,7 +303,7 @@ def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """Return a connection to the journal as this version reads it: an older one as a copy in memory."""
     try:
         _check_marks(connection, path)
-        if _pragma(connection, "user_version") < len(MIGRATIONS):
+        if schema.pragma(connection, "user_version") < len(schema.MIGRATIONS):
             older, connection = connection, in_memory(of=connection)
             older.close()
         _check_columns(connection, path)

@@ -14,7 +14,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from akool_async import State, TranslationRequest, open_journal
-from akool_async._journal.database import MIGRATIONS
+from akool_async._journal.schema import MIGRATIONS
 from akool_async.cli.app import COMMANDS
 from akool_async.cli.demo import MARK, MARKER, TITLES
 from akool_async.sandbox import Sandbox

@@ -11,8 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async._journal import database as schema
-from akool_async._journal import open_journal
+from akool_async._journal import open_journal, schema
 from akool_async._model.errors import (
     JournalCorruptedError,
     JournalError,

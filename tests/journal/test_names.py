@@ -10,8 +10,7 @@ import anyio
 import pytest
 
 from akool_async import IllegalTransitionError, State, TranslationRequest, open_journal
-from akool_async._journal import EntryUpdate, Journal
-from akool_async._journal import database as schema
+from akool_async._journal import EntryUpdate, Journal, schema
 from akool_async._model.filenames import collision_key
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-import akool_async._journal.database as schema
-from akool_async._journal import Journal, open_journal
+from akool_async._journal import Journal, open_journal, schema
 from akool_async._journal.table import read_totals
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.states import State

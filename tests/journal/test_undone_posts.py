@@ -13,8 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from akool_async._journal import EntryUpdate, Journal, open_journal
-from akool_async._journal import database as schema
+from akool_async._journal import EntryUpdate, Journal, open_journal, schema
 from akool_async._journal.operations import RecordIntent
 from akool_async._model.states import State
 from tests.journal.conftest import step, video
