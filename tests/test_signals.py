@@ -14,7 +14,6 @@ from akool_async._signals import ending_signals, received_signals
 from tests.client.moments import until
 
 pytestmark = [
-    pytest.mark.anyio,
     pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system lacks the signal"),
 ]
 

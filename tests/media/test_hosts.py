@@ -17,7 +17,6 @@ from tests.media.test_inspection import FACTS, FILM, Host, host, whole, with_ran
 
 __all__ = ["host"]
 HERE = ("127.0.0.1/v.mp4", "[::1]/v.mp4", "localhost/v.mp4")
-pytestmark = pytest.mark.anyio
 
 
 async def problem_of(source: str | Path, **options: Any) -> MediaError:

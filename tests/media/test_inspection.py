@@ -290,7 +290,6 @@ both = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
 
 @both
-@pytest.mark.anyio
 @pytest.mark.parametrize("padding", [b"mdat", b"free"])
 async def test_300_mib_with_the_index_at_the_end_take_few_requests(host: Host, padding: bytes) -> None:
     head, index = FILM[:INDEX], FILM[INDEX:]
@@ -316,7 +315,6 @@ async def test_300_mib_with_the_index_at_the_end_take_few_requests(host: Host, p
 
 
 @both
-@pytest.mark.anyio
 async def test_what_can_not_be_told_from_8_mib_is_given_up(host: Host) -> None:
     # An index of 100 MiB: FFmpeg would read all of it.
     size = 32 + 100 * 2**20
@@ -332,13 +330,11 @@ async def test_what_can_not_be_told_from_8_mib_is_given_up(host: Host) -> None:
 
 
 @both
-@pytest.mark.anyio
 async def test_a_server_that_ignores_ranges_is_read_from_the_start(host: Host) -> None:
     assert await inspected(host.url) == FACTS
     assert host.asked == [("/talk.mp4?signature=secret", "bytes=0-131071")]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("answer", [endless, whole(b"", content_length=str(LARGE))], ids=["endless", "large"])
 async def test_a_body_without_ranges_is_not_read_beyond_the_limit(host: Host, answer: Any) -> None:
     host.answer = answer
@@ -347,7 +343,6 @@ async def test_a_body_without_ranges_is_not_read_beyond_the_limit(host: Host, an
     assert len(host.asked) == 1
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -373,7 +368,6 @@ async def test_answers_that_are_no_video(host: Host, answer: Any, expected: Medi
     assert (await refused(host.url)).problem is expected
 
 
-@pytest.mark.anyio
 async def test_a_file_that_changes_while_it_is_read_is_refused(host: Host) -> None:
     sizes = iter([LARGE, LARGE + 1])
     head = FILM[: FILM.index(b"mdat") - 4] + (LARGE - 100).to_bytes(4, "big") + b"mdat"
@@ -387,7 +381,6 @@ async def test_a_file_that_changes_while_it_is_read_is_refused(host: Host) -> No
     assert "changed" in str(error)
 
 
-@pytest.mark.anyio
 async def test_a_redirect_is_followed_once(host: Host) -> None:
     ranges = with_ranges(len(FILM), lambda start, end: FILM[start:end], host)
     redirect = whole(b"", 302, location="/real.mp4")
@@ -397,7 +390,6 @@ async def test_a_redirect_is_followed_once(host: Host) -> None:
     assert [path for path, _ in host.asked] == ["/talk.mp4?signature=secret", "/real.mp4"]
 
 
-@pytest.mark.anyio
 async def test_no_address_is_reached_but_through_the_callers_client(host: Host) -> None:
     def policy(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("this address is private")
@@ -411,7 +403,6 @@ async def test_no_address_is_reached_but_through_the_callers_client(host: Host) 
 
 
 @both
-@pytest.mark.anyio
 @pytest.mark.parametrize("answered", [0, 1])
 async def test_a_server_that_stops_is_given_up_and_a_cancelled_caller_gets_free(
     host: Host, answered: int

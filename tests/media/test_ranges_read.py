@@ -14,7 +14,6 @@ import pytest
 from akool_async import MediaFacts, inspect
 from tests.media.file_host import FileHost, Part, film, serve_files
 
-pytestmark = pytest.mark.anyio
 LARGE = 300 * 10**6
 
 

@@ -23,8 +23,6 @@ from tests.client.moments import until
 from .conftest import CREATE, CREDIT, KEY, LANGUAGES, TOKEN, URL, Visitor, plain_client, visiting
 from .receiver import receiving
 
-pytestmark = pytest.mark.anyio
-
 OWN_KEY = "a-key-of-its-own"
 REMOTE: dict[str, Any] = {"api_key": OWN_KEY, "allow_remote": ["sandbox.test", "Other.test"]}
 PAGE = "http://127.0.0.1:3000"

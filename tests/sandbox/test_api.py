@@ -12,8 +12,6 @@ from akool_async.sandbox import SandboxLanguage
 
 from .conftest import CREATE, CREDIT, LANGUAGES, LIPSYNC, STATUS, URL, VOICES, visiting
 
-pytestmark = pytest.mark.anyio
-
 CREATED = {
     "_id": str, "create_time": int, "uid": int, "team_id": str, "target_video": str, "language": str,
     "source_language": str, "video_id": str, "video_status": int, "video_lock_duration": float,

@@ -10,8 +10,6 @@ from akool_async.sandbox import Fault, Sandbox
 
 from .conftest import CREATE, LIPSYNC, STATUS, URL, visiting
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_every_create_is_written_down_with_its_fate() -> None:
     async with visiting() as visitor:

@@ -15,8 +15,6 @@ from tests.client.moments import jump, until
 
 from .conftest import Visitor, plain_client, visiting
 
-pytestmark = pytest.mark.anyio
-
 
 def boxes(data: bytes) -> Iterator[bytes]:
     """Go through the kinds of the MP4 boxes that fill the data exactly."""

@@ -10,8 +10,6 @@ from akool_async.sandbox import Fault, Sandbox
 
 from .conftest import CREDIT, TOKEN, Visitor, visiting
 
-pytestmark = pytest.mark.anyio
-
 PAIR = {"clientId": "sandbox-client-id", "clientSecret": "sandbox-test-key"}
 
 

@@ -32,8 +32,6 @@ from .conftest import (
     visiting,
 )
 
-pytestmark = pytest.mark.anyio
-
 BODY = {"url": URL, "language": "fr"}
 PAIR = {"clientId": "sandbox-client-id", "clientSecret": "sandbox-test-key"}
 

@@ -22,8 +22,6 @@ from akool_async.sandbox.media import sample_video
 
 from .conftest import LIPSYNC, Visitor, plain_client, visiting
 
-pytestmark = pytest.mark.anyio
-
 SRT = "1\n00:00:00,000 --> 00:00:00,900\nHello from the hill.\n"
 
 

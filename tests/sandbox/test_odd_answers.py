@@ -13,8 +13,6 @@ from akool_async.sandbox import Fault
 
 from .conftest import CREATE, CREDIT, LANGUAGES, LIPSYNC, STATUS, TOKEN, URL, Visitor, plain_client, visiting
 
-pytestmark = pytest.mark.anyio
-
 BODY = {"url": URL, "source_language": "en", "language": "hi,fr"}
 NO_JOB = "0" * 24
 

@@ -29,14 +29,12 @@ BODY = {"url": URL, "language": "fr"}
 
 
 @BOTH
-@pytest.mark.anyio
 async def test_it_serves_on_both_event_loops() -> None:
     async with visiting() as visitor:
         assert (await visitor.create())["code"] == 1000
 
 
 @BOTH
-@pytest.mark.anyio
 async def test_afterwards_the_ports_are_free_and_the_thread_is_gone() -> None:
     before = threading.active_count()
     sandbox = Sandbox(media=False)
@@ -52,7 +50,6 @@ async def test_afterwards_the_ports_are_free_and_the_thread_is_gone() -> None:
         pass
 
 
-@pytest.mark.anyio
 async def test_tokens_in_paths_reach_no_log_of_this_process(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     access = logging.getLogger("uvicorn.access")
@@ -69,7 +66,6 @@ async def test_tokens_in_paths_reach_no_log_of_this_process(caplog: pytest.LogCa
 
 
 @BOTH
-@pytest.mark.anyio
 async def test_it_stops_when_the_block_is_cancelled() -> None:
     with anyio.move_on_after(0.02) as scope:
         async with Sandbox(media=False).serve():
@@ -79,7 +75,6 @@ async def test_it_stops_when_the_block_is_cancelled() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "sandbox"]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("milliseconds", range(0, 10, 3))
 async def test_it_closes_also_the_connections_that_come_while_it_stops(milliseconds: int) -> None:
     with ExitStack() as opened:
@@ -106,7 +101,6 @@ def knock(url: str, opened: ExitStack, stop: threading.Event) -> None:
             one.connect(address)
 
 
-@pytest.mark.anyio
 async def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
     sandbox = Sandbox(media=False)
     async with sandbox.serve() as server:
@@ -116,7 +110,6 @@ async def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
                 pass
 
 
-@pytest.mark.anyio
 async def test_the_state_outlives_the_server() -> None:
     sandbox = Sandbox(media=False, clock=FakeClock())
     for _ in range(2):
@@ -126,7 +119,6 @@ async def test_the_state_outlives_the_server() -> None:
     assert len(sandbox.audit.jobs) == 2
 
 
-@pytest.mark.anyio
 async def test_requests_on_one_connection_are_numbered() -> None:
     async with visiting() as visitor:
         for _ in range(2):
@@ -138,7 +130,6 @@ async def test_requests_on_one_connection_are_numbered() -> None:
     assert [(one.connection, one.request_on_connection) for one in creates] == [(1, 1), (1, 2), (2, 1)]
 
 
-@pytest.mark.anyio
 async def test_many_clients_at_once() -> None:
     async with visiting(max_jobs=500) as visitor, anyio.create_task_group() as tasks:
         for _ in range(100):
@@ -257,7 +248,6 @@ def test_a_process_of_its_own_is_steered_from_outside_and_stopped_by_ctrl_c() ->
         (b'{"on": "create", "kind": "code", "code": 1015, "nth": [2, 4]}', 1),
     ],
 )
-@pytest.mark.anyio
 async def test_faults_are_taken_as_objects_and_as_texts(body: bytes, faults: int) -> None:
     async with visiting(control=True) as visitor, plain_client(visitor.server.cdn_url) as http_client:
         answer = await http_client.post("/_sandbox/faults", content=body)
@@ -286,7 +276,6 @@ async def test_faults_are_taken_as_objects_and_as_texts(body: bytes, faults: int
         (b'{"on": "create", "kind": "http", "body": "\\ud800"}', "is not a fault"),
     ],
 )
-@pytest.mark.anyio
 async def test_what_is_no_fault_is_refused_in_plain_words(body: bytes, said: str) -> None:
     async with visiting(control=True) as visitor, plain_client(visitor.server.cdn_url) as http_client:
         answer = await http_client.post("/_sandbox/faults", content=body)
@@ -298,7 +287,6 @@ async def test_what_is_no_fault_is_refused_in_plain_words(body: bytes, said: str
         assert len(visitor.sandbox.faults) == 0
 
 
-@pytest.mark.anyio
 async def test_without_control_nothing_can_be_steered() -> None:
     async with visiting() as visitor, plain_client(visitor.server.cdn_url) as http_client:
         assert (await http_client.get("/_sandbox/audit")).status_code == 404
@@ -308,7 +296,6 @@ async def test_without_control_nothing_can_be_steered() -> None:
         assert len(visitor.sandbox.faults) == 0
 
 
-@pytest.mark.anyio
 async def test_a_web_page_can_not_steer_it() -> None:
     async with visiting(control=True) as visitor, plain_client(visitor.server.cdn_url) as http_client:
         for method, path in (("GET", "audit"), ("POST", "faults"), ("DELETE", "faults")):
@@ -320,7 +307,6 @@ async def test_a_web_page_can_not_steer_it() -> None:
         assert (await http_client.get("/_sandbox/audit")).status_code == 200
 
 
-@pytest.mark.anyio
 async def test_a_fake_clock_can_be_moved_from_outside() -> None:
     async with visiting(control=True) as visitor, plain_client(visitor.server.cdn_url) as http_client:
         before = visitor.clock()
@@ -331,7 +317,6 @@ async def test_a_fake_clock_can_be_moved_from_outside() -> None:
 
 
 @BOTH
-@pytest.mark.anyio
 async def test_inside_the_process_it_answers_the_same() -> None:
     sandbox = Sandbox(media=False, clock=FakeClock())
     async with httpx.AsyncClient(
@@ -352,7 +337,6 @@ async def test_inside_the_process_it_answers_the_same() -> None:
 
 
 @BOTH
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("kind", "error"),
     [
@@ -376,14 +360,12 @@ async def test_inside_the_process_faults_become_the_errors_of_httpx(
     assert len(sandbox.audit.jobs) == (kind in ("reset_after", "short"))
 
 
-@pytest.mark.anyio
 async def test_the_client_of_the_sandbox_needs_no_settings() -> None:
     sandbox = Sandbox(media=False)
     async with sandbox.client() as client:
         assert await client.credit() == 100_000
 
 
-@pytest.mark.anyio
 async def test_the_client_of_the_sandbox_can_use_the_older_way_in() -> None:
     sandbox = Sandbox(media=False)
     async with sandbox.client(client_id="sandbox-client-id", client_secret="sandbox-test-key") as client:

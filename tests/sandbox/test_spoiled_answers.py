@@ -8,8 +8,6 @@ from akool_async.sandbox import Fault
 
 from .conftest import visiting
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_a_refused_language() -> None:
     async with visiting() as visitor:

@@ -16,8 +16,6 @@ from tests.client.moments import until
 from .conftest import CREATE, KEY, LIPSYNC, URL, Visitor, plain_client, visiting
 from .receiver import Receiver, receiving
 
-pytestmark = pytest.mark.anyio
-
 SECRET = "sandbox-test-key"
 
 

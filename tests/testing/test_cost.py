@@ -12,7 +12,6 @@ from akool_async import TranslationRequest, open_batch, open_journal
 from akool_async.sandbox import Sandbox
 from akool_async.testing import VirtualClock
 
-pytestmark = pytest.mark.anyio
 JOBS = 20
 MOST_CALLS = 80_000
 """Calls for one job to its end: 42,000 to 51,000 when this was written, which is 20 ms of one core."""

@@ -10,8 +10,6 @@ from anyio.lowlevel import checkpoint
 
 from akool_async.testing import VirtualClock
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
