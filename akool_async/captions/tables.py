@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from zipfile import BadZipFile
 
+from akool_async._model.csv_cells import escape_formula, unescape_formula
 from akool_async.captions.cues import (
     LARGEST,
     CaptionFileError,
@@ -26,9 +27,6 @@ Layout: TypeAlias = Literal["srt", "csv", "xlsx", "bilingual"]
 
 HEADER: Final = ("number", "start", "end", "original", "translation", "comment")
 _WIDTHS: Final = (8, 14, 14, 60, 60, 30)
-_RISKY: Final = ("=", "+", "-", "@", "\t")
-"""A spreadsheet runs a cell of CSV that begins with one of these; an apostrophe before it prevents that."""
-
 _TIME: Final = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?")
 
 
@@ -94,9 +92,7 @@ def _csv(pairs: Iterable[CuePair]) -> bytes:
     writer = csv.writer(text)
     writer.writerow(HEADER)
     for number, start, end, *texts in _rows(pairs):
-        writer.writerow(
-            (number, start, end, *(f"'{cell}" if cell.startswith(_RISKY) else cell for cell in texts), "")
-        )
+        writer.writerow((number, start, end, *map(escape_formula, texts), ""))
     return text.getvalue().encode("utf-8-sig")  # without the mark Excel takes it for another encoding
 
 
@@ -145,9 +141,7 @@ def read_translation(path: Path) -> tuple[Cue, ...]:
     cues = []
     for number, row in enumerate(rows, start=2):
         times = [_milliseconds(row.get(name, "")) for name in ("start", "end")]
-        text = row.get("translation", "")
-        if text.startswith("'") and text[1:].startswith(_RISKY):
-            text = text[1:]
+        text = unescape_formula(row.get("translation", ""))
         if times[0] is None or times[1] is None:
             raise CaptionFileError(
                 f"{path}, row {number}: start and end must be times such as 00:01:02.500, not "

@@ -181,6 +181,17 @@ def test_tables_hold_both_languages_and_run_nothing(tmp_path: Path) -> None:
         assert read_translation(tmp_path / name) == TRANSLATED
 
 
+def test_a_table_runs_nothing_that_a_japanese_keyboard_writes_either(tmp_path: Path) -> None:
+    cues = tuple(
+        Cue(n * 2000, n * 2000 + 1000, text) for n, text in enumerate(("\uff1d1", "\uff0bx", "'- a"))
+    )
+    lay_out(tmp_path, "talk.ja", cues, cues, ["csv"])
+    rows = [*csv.DictReader(io.StringIO((tmp_path / "talk.ja.csv").read_bytes().decode("utf-8-sig")))]
+
+    assert [row["original"] for row in rows] == ["'\uff1d1", "'\uff0bx", "''- a"]
+    assert read_translation(tmp_path / "talk.ja.csv") == cues
+
+
 def test_what_a_reviewer_has_begun_is_never_overwritten(tmp_path: Path) -> None:
     lay_out(tmp_path, "talk.ja", SPOKEN, TRANSLATED, ALL)
     (tmp_path / "talk.ja.srt").write_text("mine")

@@ -21,6 +21,7 @@ from cyclopts import Parameter
 from akool_async._download import local_path
 from akool_async._journal import Journal
 from akool_async._journal.names import check_name
+from akool_async._model.csv_cells import escape_formula
 from akool_async._model.errors import ConfigurationError, StorageError
 from akool_async._model.redact import sanitize
 from akool_async._model.states import WITHOUT_RESULT
@@ -75,9 +76,6 @@ _SHOWN: Final = {
 }
 _OPTIONAL: Final = ("reason", "expires", "credits", "file", "video", "job_id", "code", "submitted", "ended")
 """Columns that a terminal may be too narrow for; the last ones are left out first."""
-
-_FORMULA: Final = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\uff0b\uff0d\uff20")
-"""What a formula begins with, also as a Japanese keyboard writes it."""
 
 _JSON_LINES: Final = ("", ".jsonl", ".ndjson", ".json", ".txt")
 
@@ -286,9 +284,8 @@ def _csv_lines(rows: Iterable[dict[str, Any]], fields: Iterable[str]) -> Iterato
         for name in fields:
             value = row[name]
             text = value.isoformat() if isinstance(value, datetime) else format_value(value)
-            # Keys and reasons come from others: a spreadsheet would run what begins with one of these.
-            risky = text.startswith(_FORMULA) and not isinstance(value, float | int)
-            cells.append(f"'{text}" if risky else text)
+            # Keys and reasons come from others; a negative number is no formula.
+            cells.append(text if isinstance(value, float | int) else escape_formula(text))
         line = io.StringIO()
         csv.writer(line, lineterminator="").writerow(cells)
         yield line.getvalue()
