@@ -28,6 +28,7 @@ _CONSENT: Final = frozenset({"--yes", "--pay-again", "--accept-older-journal"})
 KEPT: Final[Mapping[str, bool]] = {
     "--host": True,
     "--key-file": True,
+    "--inbox": True,
     "--max-credits": True,
     "--trial": True,
     "--retry-transient": True,

@@ -122,6 +122,10 @@ Length: TypeAlias = Annotated[Duration, Parameter(converter=_read_duration)]
 """How long something may take."""
 
 
+Inbox: TypeAlias = Annotated[Path | None, Parameter(group="Files")]
+"""The file of callbacks between `webhook serve` and runs; None is the usual one of the folder."""
+
+
 @Parameter(name="*", group="Limits")
 @attrs.frozen(kw_only=True)
 class RunLimits:
@@ -144,6 +148,8 @@ class RunLimits:
         on_saved_timeout: How long each may take.
         report: Write the pages of `report` also while the run is in progress. At its end they are written
             anyway, unless --no-report.
+        inbox: Callbacks that `webhook serve` received; default is inbox.sqlite3 in the folder for the
+            results.
     """
 
     yes: Annotated[bool, Parameter(negative="")] = False
@@ -157,6 +163,7 @@ class RunLimits:
     on_saved: str | None = None
     on_saved_timeout: Length = Duration(minutes=10)
     report: bool | None = None
+    inbox: Inbox = attrs.field(default=None, converter=attrs.converters.optional(_local))
 
     @property
     def saved_command(self) -> SavedCommand | None:
@@ -280,14 +287,12 @@ class OutputOptions:
     Attributes:
         out: Folder for the results, or a bucket as s3://bucket/prefix; a folder is made if it is missing.
         journal: Journal of paid jobs; default is jobs.sqlite3 in that folder.
-        inbox: Callbacks that `webhook serve` received; default is inbox.sqlite3 in that folder.
         accept_older_journal: Use a journal that is missing, a backup, or older than when it was last
             written. Jobs that it does not know are paid again if they are still asked for.
     """
 
     out: Path = attrs.field(default=_OUT, converter=output_folder)
     journal: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_local))
-    inbox: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_local))
     accept_older_journal: Annotated[bool, Parameter(negative="")] = False
 
     def at(self, journal: Path | None) -> OutputOptions:
@@ -368,11 +373,6 @@ class OutputOptions:
                 )
 
     @property
-    def inbox_path(self) -> Path:
-        """The inbox's file, which may be missing."""
-        return self.local / INBOX if self.inbox is None else self.inbox
-
-    @property
     def local(self) -> Path:
         """The folder for all but results: theirs, or the journal's where they are in a bucket."""
         return self.path.parent if isinstance(self.out, BucketPath) else self.out
@@ -423,7 +423,6 @@ class OutputOptions:
         where = {
             "--out": None if self.out == _OUT else self.out,
             "--journal": self.journal,
-            "--inbox": self.inbox,
         }
         return next_command(name, keys, {**given, **where})
 

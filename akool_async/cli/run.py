@@ -27,7 +27,7 @@ from akool_async.cli.console import confirm, counted, is_terminal, print_info, s
 from akool_async.cli.events import Events
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.on_saved import CommandResult, SavedCommand, SavedCommands
-from akool_async.cli.options import ConnectionOptions, OutputOptions, RunLimits
+from akool_async.cli.options import INBOX, ConnectionOptions, OutputOptions, RunLimits
 from akool_async.cli.other_journals import journal_beside
 from akool_async.cli.pages import write_report
 from akool_async.cli.plan import Plan, PlannedAction, RetryRules
@@ -244,7 +244,8 @@ class CatalogRun:
         """
         options, plan = self._options, self._plan
         output, url = options.output, options.webhook_url
-        for folder in (output.out, output.path.parent, *([output.inbox_path.parent] if url else [])):
+        place = options.limits.inbox or output.local / INBOX
+        for folder in (output.out, output.path.parent, *([place.parent] if url else [])):
             if isinstance(folder, BucketPath):
                 continue
             try:
@@ -252,11 +253,11 @@ class CatalogRun:
             except OSError as error:
                 raise ConfigurationError(f"The folder {folder} can't be made: {error.strerror}.") from error
         # Made here if `webhook serve` has not yet: it may start later, and by then the tokens have to be out.
-        known = output.inbox_path.exists()
-        inbox = open_inbox(output.inbox_path) if url or known else None
+        known = place.exists()
+        inbox = open_inbox(place) if url or known else None
         if url and not known:
             print_info(
-                f"No receiver has written callbacks to {output.inbox_path} yet. If none runs, start it: "
+                f"No receiver has written callbacks to {place} yet. If none runs, start it: "
                 f"{output.command('webhook serve')}"
             )
         # Jobs at the vendor come first, because their results expire. The URL that all requests share is left

@@ -15,6 +15,7 @@ from akool_async.cli import app
 from akool_async.cli.next_commands import KEPT, CommandLine, quoted
 from akool_async.cli.options import OutputOptions
 from akool_async.sandbox import Fault, Sandbox
+from akool_async.webhook.inbox import InboxFile
 from tests.cli.conftest import KEY, Command, Told
 
 EVERY = [name for modules in app.COMMANDS.values() for name in modules]
@@ -23,7 +24,7 @@ PAYING = ("run", "translate", "lipsync", "resume", "retry", "captions push")
 CONSENT = {"--yes", "--pay-again", "--retry-failed", "--no-retry-failed", "--accept-older-journal"}
 """Options that allow payments, each for the command that it is typed for."""
 LOOKS = {"--json", "--timestamps", "--no-timestamps", "--report", "--no-report"}
-OF_ONE_COMMAND = {"--out", "--journal", "--inbox", "--key", "--caption-url"}
+OF_ONE_COMMAND = {"--out", "--journal", "--key", "--caption-url"}
 """Options that are named anew, or that say what is asked for and not how."""
 OF_REQUESTS = {"--glossary", "--caption"}
 """Options of new requests: those that are sent again are in the journal."""
@@ -162,6 +163,23 @@ def test_commands_that_only_read_are_named_without_the_options_that_they_do_not_
     told = akool("run", films(tmp_path, "https://example.com/1.mp4,ja,one"), "--out", out, "--yes", *bounds)
 
     assert line_with("resolve", told) == ["resolve", "--out", str(out)]
+
+
+def test_only_commands_that_use_callbacks_have_an_inbox(
+    akool: Command, serve: Callable[..., Sandbox], quick: None, tmp_path: Path, out: Path
+) -> None:
+    serve(faults=[Fault(on="create", kind="code", code=1203, nth=1)])
+    inbox = tmp_path / "callbacks.sqlite3"
+    InboxFile(inbox).close()
+    told = akool(
+        "run", films(tmp_path, "https://example.com/a.mp4,ja,one"), "--out", out, "--yes", "--inbox", inbox
+    )
+
+    having = {name for name in EVERY if "--inbox" in app.options_of(name)}
+    assert having == {"plan", *PAYING, "webhook serve"}
+    assert "--inbox" not in line_with("list", told)
+    retry = line_with("retry", told)
+    assert retry[retry.index("--inbox") + 1] == str(inbox)
 
 
 def test_a_doubt_of_unknown_price_is_to_be_resolved_and_the_bound_stays(

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
@@ -14,12 +15,13 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from akool_async._download import local_path
 from akool_async._model.errors import AkoolError
 from akool_async._model.responses import Callback
 from akool_async.cli.commands.worker import Account
 from akool_async.cli.console import counted, print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
-from akool_async.cli.options import DEFAULT_OUTPUT, Duration, Length, OutputOptions
+from akool_async.cli.options import DEFAULT_OUTPUT, INBOX, Duration, Inbox, Length, OutputOptions
 from akool_async.webhook.inbox import open_inbox
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def webhook_serve(
     ] = None,
     account: Account = "default",
     output: OutputOptions = DEFAULT_OUTPUT,
+    inbox: Inbox = None,
     bind: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8400,
     max_clock_skew: Length = Duration(minutes=5),
@@ -58,6 +61,8 @@ def webhook_serve(
 
     Parameters
     ----------
+    inbox
+        File for the callbacks; default is inbox.sqlite3 in the folder for the results.
     bind
         Address to listen on.
     port
@@ -71,12 +76,14 @@ def webhook_serve(
     from akool_async.webhook import WebhookReceiver  # loads cryptography
     from akool_async.webhook.server import serve
 
-    inbox = output.inbox_path if ledger is None else None
-    receiver = WebhookReceiver(inbox=inbox, max_clock_skew=max_clock_skew.total_seconds())
+    place = output.local / INBOX if inbox is None else local_path(inbox)
+    receiver = WebhookReceiver(
+        inbox=place if ledger is None else None, max_clock_skew=max_clock_skew.total_seconds()
+    )
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
-        if inbox is not None:
-            inbox.parent.mkdir(parents=True, exist_ok=True)
+        if ledger is None:
+            place.parent.mkdir(parents=True, exist_ok=True)
         listening = socket.create_server((bind, port), family=family)
     except OSError as error:
         what = f"make {error.filename}" if error.filename else f"listen at {bind} port {port}"
@@ -88,8 +95,8 @@ def webhook_serve(
         host, number = listening.getsockname()[:2]
         origin = f"http://{f'[{host}]' if ':' in host else host}:{number}/"
         if ledger is None:
-            anyio.run(_try_inbox, output)  # raises what is wrong; the server would only say that it failed
-        purpose = f"writing to {inbox}" if ledger is None else "for the workers of the ledger"
+            anyio.run(_try_inbox, place)  # raises what is wrong; the server would only say that it failed
+        purpose = f"writing to {place}" if ledger is None else "for the workers of the ledger"
         ready = f"Listening at {origin}, {purpose}. Press Ctrl-C to stop it."
         with nullcontext() if ledger is None else _forwarded(receiver, ledger, account):
             serve(receiver, listening, on_ready=lambda: print_info(ready))
@@ -99,8 +106,8 @@ def webhook_serve(
     return ExitCode.OK
 
 
-async def _try_inbox(output: OutputOptions) -> None:
-    async with open_inbox(output.inbox_path):
+async def _try_inbox(place: Path) -> None:
+    async with open_inbox(place):
         pass
 
 
