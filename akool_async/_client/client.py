@@ -31,7 +31,7 @@ from akool_async._model.outcomes import Completed, Saved
 from akool_async._model.redact import Secret, detach, hide, sanitize
 from akool_async._model.requests import LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import Callback, Job, Language, Snapshot, Submission, Voice
-from akool_async._model.validators import file_path, instance_of, one_of, text
+from akool_async._model.validators import file_path, instance_of, one_of, positive, text
 from akool_async._observer import Observer, Observers
 from akool_async._polling.adaptive import LearnedSchedule
 from akool_async._polling.poll_state import PollSchedule
@@ -284,7 +284,12 @@ class AkoolClient(LongLived):
         )
 
     def watch(
-        self, job: Job | str, *, created_at: datetime | None = None, schedule: PollSchedule | None = None
+        self,
+        job: Job | str,
+        *,
+        created_at: datetime | None = None,
+        give_up_after: float | None = None,
+        schedule: PollSchedule | None = None,
     ) -> AsyncIterator[Snapshot]:
         """Return a job's snapshots as they change, the last one when it has ended.
 
@@ -294,16 +299,25 @@ class AkoolClient(LongLived):
         Args:
             job: the job, or its id.
             created_at: see `wait`.
+            give_up_after: seconds from the first iteration, those of the loop's body included; None watches
+                as long as it takes.
             schedule: when to ask, instead of the client's schedule.
 
         Raises:
             JobFailed: while iterating, the job vanished, or ended without a URL.
+            WaitTimeout: while iterating, it was not done in time; it continues and is billed.
             AkoolError: while iterating, asking became impossible, as with bad credentials.
         """
+        positive.or_none.check("give_up_after", give_up_after)
         session = self.session
-        age = job_age(created_at, session.server_now())
         return watch_snapshots(
-            session.opened.scheduler, job, schedule or session.schedule, session.observers, age=age
+            session.opened.scheduler,
+            session.clock,
+            job,
+            schedule or session.schedule,
+            observers=session.observers,
+            give_up_after=give_up_after,
+            age=job_age(created_at, session.server_now()),
         )
 
     async def translate(

@@ -59,19 +59,25 @@ async def wait_completed(
         raise watch.error
     state = watch.state
     if not state.is_terminal:
-        raise WaitTimeout(f"Job {job_id} was not done within {give_up_after:g} s.", job_id=job_id)
+        raise _timeout(job_id, give_up_after)
     _report_end(observers, watch, entry)
     if state.verdict is PollVerdict.COMPLETED and state.snapshot is not None:
         return state.snapshot
     raise state.failure()
 
 
+def _timeout(job_id: str, give_up_after: float | None) -> WaitTimeout:
+    return WaitTimeout(f"Job {job_id} was not done within {give_up_after:g} s.", job_id=job_id)
+
+
 async def watch_snapshots(
     scheduler: PollScheduler,
+    clock: Clock,
     job: Job | str,
     schedule: PollSchedule,
-    observers: Observers,
     *,
+    observers: Observers,
+    give_up_after: float | None,
     age: float | None,
 ) -> AsyncIterator[Snapshot]:
     """Return a job's snapshots as they change, and report its end; `AkoolClient.watch` describes it."""
@@ -83,9 +89,12 @@ async def watch_snapshots(
 
     watch = scheduler.watch(job_id, schedule, changed, age=age)
     given: Snapshot | None = None
+    ends = None if give_up_after is None else clock.monotonic() + give_up_after
     try:
         while True:
-            await news.wait()
+            left = None if ends is None else max(ends - clock.monotonic(), 0.0)
+            if not await wait_event(news, clock, left):
+                raise _timeout(job_id, give_up_after)
             # A new event before the state is read: a poll that comes between the two is not overlooked.
             news = anyio.Event()
             seen, over = watch.state.snapshot, watch.is_terminal

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -22,6 +23,7 @@ from akool_async import (
     PollContext,
     Snapshot,
     Status,
+    WaitTimeout,
 )
 from akool_async._http import ApiCall
 from akool_async._http.exchange import ExchangeDeadlines
@@ -33,7 +35,7 @@ from akool_async._wire import CREDIT_PATH, read_credit
 from akool_async.sandbox import Fault
 from tests.batch.simulation import VirtualClock
 from tests.client.conftest import Open, video
-from tests.client.moments import held_back, still_clock, until
+from tests.client.moments import HurriedClock, held_back, still_clock, until
 
 pytestmark = pytest.mark.anyio
 
@@ -363,6 +365,46 @@ async def test_leaving_a_watch_early_is_fine(house: Open) -> None:
         await snapshots.aclose()
 
         assert (await client.wait(job.id, give_up_after=30)).status is Status.COMPLETED
+
+
+async def test_a_watch_gives_up_with_the_error_of_a_wait(house: Open) -> None:
+    async with house(clock=still_clock()) as home:
+        client = await home.client()
+        job = (await client.submit(video())).accepted[0]
+        seen = []
+        with pytest.raises(WaitTimeout) as caught:
+            async for snapshot in client.watch(job, give_up_after=0.05):
+                seen.append(snapshot.status)
+        with pytest.raises(WaitTimeout) as waited:
+            await client.wait(job, give_up_after=0.05)
+
+    assert Status.COMPLETED not in seen
+    assert str(caught.value) == str(waited.value)
+    assert caught.value.job_id == job.id
+
+
+async def test_a_job_that_ended_while_the_loop_worked_is_done_and_not_late(house: Open) -> None:
+    clock, vendor_clock = HurriedClock(), still_clock()
+    async with house(clock=vendor_clock) as home:
+        client = await home.client(clock=clock)
+        job = (await client.submit(video())).accepted[0]
+        seen = []
+        async for snapshot in client.watch(job, give_up_after=119.0):
+            seen.append(snapshot.status)
+            if len(seen) == 1:
+                vendor_clock.advance(10_000.0)
+                await client.wait(job)
+                await clock.sleep(200.0)
+
+    assert seen[-1] is Status.COMPLETED
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "5"])
+async def test_an_invalid_time_out_is_refused_before_the_loop(house: Open, seconds: Any) -> None:
+    async with house() as home:
+        with pytest.raises(InvalidRequestError, match="give_up_after"):
+            (await home.client()).watch("a" * 24, give_up_after=seconds)
 
 
 async def test_who_reads_an_answer_while_the_client_is_closed_is_told_so() -> None:

@@ -84,7 +84,9 @@ async def main(since: datetime) -> None:
             await client.download(snapshot, into="out")
             await client.download(job, into="out")
             await client.status(job)
-            async for seen in client.watch(job, created_at=since, schedule=FixedSchedule()):
+            async for seen in client.watch(
+                job, created_at=since, give_up_after=60.0, schedule=FixedSchedule()
+            ):
                 print(seen.progress)
         async with (
             open_journal(Path("jobs.sqlite3")) as journal,
