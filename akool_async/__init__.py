@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         SavedFile,
         SavedResult,
     )
-    from akool_async._journal import Entry, EntryUpdate, Journal, open_journal
+    from akool_async._journal import Entry, Journal, open_journal
     from akool_async._media import inspect
     from akool_async._model.dispositions import Disposition
     from akool_async._model.errors import (
@@ -145,7 +145,6 @@ __all__ = [
     "DuplicateJobError",
     "Entry",
     "EntryProgress",
-    "EntryUpdate",
     "Event",
     "Expired",
     "Failed",

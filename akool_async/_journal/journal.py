@@ -30,7 +30,7 @@ from akool_async._journal.operations import (
     WithdrawPlanned,
     check_resolution,
 )
-from akool_async._journal.reading import ReadableJournal, RowsAhead
+from akool_async._journal.reading import BatchReads, ReadableJournal, RowsAhead
 from akool_async._journal.store import (
     IN_MEMORY,
     Barrier,
@@ -39,7 +39,6 @@ from akool_async._journal.store import (
     OpenJournal,
     Store,
 )
-from akool_async._journal.table import LAST_DOUBTS
 from akool_async._model.errors import (
     JournalClosedError,
     JournalError,
@@ -193,10 +192,6 @@ class Journal(ReadableJournal, LongLived):
         """Entries that became IN_DOUBT on opening: a run was killed while it was sending them."""
         return self._opened.store.recovered
 
-    def count_last_doubts(self, most: int) -> int:
-        """Count the POSTs since the last one that was answered, each in doubt, at once; at most `most`."""
-        return int(self._rows(LAST_DOUBTS, most)[0][0])
-
     def find_lock_holder(self) -> JournalLockedError | None:
         """Return the error that a second run would raise while another writes it; None if it is free."""
         return None if self._path is None or not self._read_only else JournalLock(self._path).holder()
@@ -208,17 +203,6 @@ class Journal(ReadableJournal, LongLived):
         return JournalLock(self._path).look().older_error(check_is_journal(self._path))
 
     # Writing.
-
-    async def retire(self, place: str) -> None:
-        """Remember beside the journal that its entries are continued elsewhere: the next run on it stops.
-
-        Args:
-            place: where, in a few words; it is shown where the journal is opened for writing again.
-
-        Raises:
-            JournalWriteError: it could not be written; the journal is in use as before.
-        """
-        await run_sync(self._opened.store.retire, place)
 
     async def resolve(
         self,
@@ -288,7 +272,7 @@ class Journal(ReadableJournal, LongLived):
             raise
 
 
-class BatchJournal(Journal):
+class BatchJournal(Journal, BatchReads):
     """The journal with the operations of a batch, in whose order they are right; callers see a `Journal`."""
 
     @asynccontextmanager
@@ -421,3 +405,14 @@ class BatchJournal(Journal):
             JournalWriteError: it could not be written.
         """
         await self._open_writer.write(ReserveName(key, target, tuple(names), another, self._now()))
+
+    async def retire(self, place: str) -> None:
+        """Remember beside the journal that its entries are continued elsewhere: the next run on it stops.
+
+        Args:
+            place: where, in a few words; it is shown where the journal is opened for writing again.
+
+        Raises:
+            JournalWriteError: it could not be written; the journal is in use as before.
+        """
+        await run_sync(self._opened.store.retire, place)

@@ -28,6 +28,7 @@ from akool_async._journal.table import (
     CONTENT,
     DATABASE_ERRORS,
     HAS_CONTENT,
+    LAST_DOUBTS,
     SavedEntry,
     Totals,
     read_totals,
@@ -134,25 +135,6 @@ class ReadableJournal:
         """
         return self._first(_BY_NAME, key, target)
 
-    def recall(self, key: str, target: str, request: Request) -> Entry | None:
-        """Return an entry like `get`; one that has ended with the caller's `request`, which is not checked.
-
-        For many entries in the order in which they were entered. Sees everything whose `record` has
-        returned, and nothing for certain that another program writes meanwhile.
-
-        Raises:
-            JournalCorruptedError: the entry can't be read.
-        """
-        operations = self._opened.totals.operations
-        row = self._ahead.find(key, target, operations)
-        return None if row is None else self._entry(row[:-1], request)
-
-    def file_name(self, key: str, target: str) -> str:
-        """Return the name that an entry's files were given, at once; "" without one."""
-        # Without decoding the rest of the entry.
-        rows = self._rows("SELECT name FROM entry WHERE key = ? AND target = ?", key, target)
-        return str(rows[0][0]) if rows else ""
-
     def find_job(self, job_id: str) -> Entry | None:
         """Return the entry of a job, at once."""
         return self._first(_BY_JOB, job_id)
@@ -164,10 +146,6 @@ class ReadableJournal:
         """
         work = work_of(mark)
         return self._first(_BY_WORK, work, f"{work}g", target, mark, 0)
-
-    def find_unfinished(self, sha256: str) -> Entry | None:
-        """Return an entry with an input of this content that may have a job which has not ended, at once."""
-        return self._first(_UNFINISHED, f"?sha256={sha256}")
 
     def find_work(
         self, mark: str, target: str, key: str, *, any_query: bool, planned: bool = False, ignore: States = ()
@@ -197,10 +175,6 @@ class ReadableJournal:
         found = map(self._entry, self._rows(_BY_CONTENT, digest, target, key))
         same = (one for one in found if work_by_content(one.request, target) == content)
         return next((one for one in same if not one.surely_failed), None)
-
-    def find_token(self, token: str) -> Entry | None:
-        """Return an entry of the POST with this webhook token, at once; one without a job, if any."""
-        return self._first(_BY_TOKEN, token)
 
     def entries(
         self,
@@ -339,6 +313,41 @@ class ReadableJournal:
         They are in none of the sums of `credits`: what they cost is unknown, and not nothing.
         """
         return self._totals.unpriced
+
+
+class BatchReads(ReadableJournal):
+    """What a batch alone looks up in its journal."""
+
+    def recall(self, key: str, target: str, request: Request) -> Entry | None:
+        """Return an entry like `get`; one that has ended with the caller's `request`, which is not checked.
+
+        For many entries in the order in which they were entered. Sees everything whose `record` has
+        returned, and nothing for certain that another program writes meanwhile.
+
+        Raises:
+            JournalCorruptedError: the entry can't be read.
+        """
+        operations = self._opened.totals.operations
+        row = self._ahead.find(key, target, operations)
+        return None if row is None else self._entry(row[:-1], request)
+
+    def file_name(self, key: str, target: str) -> str:
+        """Return the name that an entry's files were given, at once; "" without one."""
+        # Without decoding the rest of the entry.
+        rows = self._rows("SELECT name FROM entry WHERE key = ? AND target = ?", key, target)
+        return str(rows[0][0]) if rows else ""
+
+    def find_unfinished(self, sha256: str) -> Entry | None:
+        """Return an entry with an input of this content that may have a job which has not ended, at once."""
+        return self._first(_UNFINISHED, f"?sha256={sha256}")
+
+    def find_token(self, token: str) -> Entry | None:
+        """Return an entry of the POST with this webhook token, at once; one without a job, if any."""
+        return self._first(_BY_TOKEN, token)
+
+    def count_last_doubts(self, most: int) -> int:
+        """Count the POSTs since the last one that was answered, each in doubt, at once; at most `most`."""
+        return int(self._rows(LAST_DOUBTS, most)[0][0])
 
 
 Row: TypeAlias = tuple[Any, ...]

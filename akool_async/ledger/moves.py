@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import attrs
 import sqlalchemy as sa
 from anyio.to_thread import run_sync
 
 from akool_async._client import new_token
-from akool_async._journal import Entry, open_journal
+from akool_async._journal import BatchJournal, Entry, open_journal
 from akool_async._journal.entry import dump_datetime
 from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import display_name
@@ -94,7 +94,7 @@ class LedgerMoves(LedgerPlans):
         hold = f"{MOVING}{new_token()[:8]}"
         try:
             # Opened for writing, so that no run is at it.
-            async with open_journal(path) as journal:
+            async with cast("BatchJournal", open_journal(path)) as journal:
                 await self._adopt([entry async for entry in journal.entries()], hold)
                 # Before the release: a run on the journal would pay for what workers pay for.
                 await journal.retire(self._place(hold))

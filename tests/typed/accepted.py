@@ -8,7 +8,6 @@ from akool_async import (
     AkoolClient,
     CaptionType,
     Completed,
-    EntryUpdate,
     Failed,
     FixedSchedule,
     Limits,
@@ -22,6 +21,7 @@ from akool_async import (
     open_journal,
 )
 from akool_async.captions import CaptionLimits
+from akool_async.ledger import EntryUpdate
 from akool_async.sandbox import Fault, FaultKind, MediaLimits, Sandbox, SandboxLanguage
 
 URL = "https://example.com/talk.mp4"

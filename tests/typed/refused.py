@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from akool_async import AkoolClient, EntryUpdate, Limits, LipSyncRequest, State, Storage, TranslationRequest
+from akool_async import AkoolClient, Limits, LipSyncRequest, State, Storage, TranslationRequest
+from akool_async.ledger import EntryUpdate
 from akool_async.sandbox import Fault, Sandbox
 
 URL = "https://example.com/talk.mp4"
