@@ -284,12 +284,7 @@ async def make_plan(
                 videos.add(entry.key, entry.request)
         entries = PlanEntries(catalog.items)
         issues: list[Issue] = []
-        # A long catalog has names by the hundred thousand: each is made only where something depends on it.
-        any_name_fits = sys.getfilesystemencoding() == "utf-8" and len(os.fsencode(str(output.out))) <= _SHORT
-        results = cache(partial(result_folder, output.out, None))
-        in_folder = not isinstance(output.out, BucketPath) and output.out.is_dir()
-        may_be_saved = in_folder and not rules.pay_again
-        folders: set[str] = set()  # of names, each checked once
+        names = _ResultNames(output, rules)
         for item in catalog.items:
             differing: dict[str, list[str]] = {}  # languages, by what differs in them
             other_videos: list[str] = []
@@ -298,45 +293,24 @@ async def make_plan(
                 action = rules.action(found)
                 if action is PlannedAction.SAVED and found is not None:
                     action = _action_for_saved(found, output)
-                # Only a job that would be made needs a name here.
-                in_folders = "/" in item.names
-                if action.is_paid and (may_be_saved or in_folders or not any_name_fits):
-                    name = template_of(item.names).name(item.request, target)
-                    # Another journal, or this one before it was lost, paid for a result that is here, perhaps
-                    # after the job failed that this one knows.
-                    manifest = output.out / f"{name}{MANIFEST}"
-                    if may_be_saved and is_saved(manifest, item.key_for(target), target, item.request):
-                        action = PlannedAction.FOUND
-                    else:
-                        folder = name.rpartition("/")[0]
-                        is_new = in_folders and folder not in folders
-                        folders.add(folder)
-                        try:
-                            if is_new or not any_name_fits or len(name.encode()) > _SHORT:
-                                results().check_name(f"{name}{LONGEST_ENDING}")
-                            if is_new:
-                                results().check_writable(name)
-                        except ConfigurationError as error:
-                            # The job would be paid for, and its result could not be saved under this name.
-                            issues.append(Issue(item.where("key"), f"{error.message} {error.advice}"))
+                if action.is_paid:  # only a job that would be made needs a name here
+                    try:
+                        if names.has_result(item, target):
+                            action = PlannedAction.FOUND
+                    except ConfigurationError as error:
+                        issues.append(Issue(item.where("key"), f"{error.message} {error.advice}"))
                 entries.add(action, found, prices.price(item.request) if action.is_paid else UNKNOWN)
+                if found is None:
+                    # What the journal has is resumed as it was entered, by whichever rules.
+                    if action is PlannedAction.SUBMIT and videos.names_other(item.request):
+                        other_videos.append(target)
+                elif found.state is State.PLANNED:
+                    continue  # nothing was sent for it
                 # The run would take the result that the journal has for this row's, and never make it.
-                if (
-                    found is not None
-                    and found.state is not State.PLANNED
-                    and is_other_work(found.fingerprint, item.request, target)
-                ):
-                    difference = what_differs(found, item, target)
-                    differing.setdefault(difference, []).append(target)
-                elif (
-                    found is not None
-                    and found.state not in WITHOUT_RESULT | {State.PLANNED}
-                    and (reason := why_replaced(found, item.request))
-                ):
+                elif is_other_work(found.fingerprint, item.request, target):
+                    differing.setdefault(what_differs(found, item, target), []).append(target)
+                elif found.state not in WITHOUT_RESULT and (reason := why_replaced(found, item.request)):
                     issues.append(Issue(item.where("key"), reason))
-                # What the journal has is resumed as it was entered, by whichever rules.
-                elif found is None and action is PlannedAction.SUBMIT and videos.names_other(item.request):
-                    other_videos.append(target)
             issues += (other_work(item, targets, difference) for difference, targets in differing.items())
             if other_videos:
                 issues.append(await other_video(item, other_videos, opened))
@@ -380,6 +354,46 @@ async def make_plan(
     if checked.issues:
         raise CatalogError(checked.issues)
     return attrs.evolve(plan, checked=checked)
+
+
+class _ResultNames:
+    """The names that new results would get: whether something is there already, and whether they fit."""
+
+    def __init__(self, output: OutputOptions, rules: RetryRules) -> None:
+        self._out = output.out
+        # A long catalog has names by the hundred thousand: each is made only where something depends on it.
+        utf8 = sys.getfilesystemencoding() == "utf-8"
+        self._any_fits = utf8 and len(os.fsencode(str(output.out))) <= _SHORT
+        self._folder = cache(partial(result_folder, output.out, None))
+        is_folder = not isinstance(output.out, BucketPath) and output.out.is_dir()
+        self._may_be_saved = is_folder and not rules.pay_again
+        self._checked: set[str] = set()
+        """Folders of names, each of which is looked at once."""
+
+    def has_result(self, item: CatalogItem, target: str) -> bool:
+        """Whether the result of an entry is there already.
+
+        Another journal paid for it, or this one before it was lost, perhaps after the job failed that this
+        one knows.
+
+        Raises:
+            ConfigurationError: the job would be paid for, and its result could not be saved under its name.
+        """
+        in_folders = "/" in item.names
+        if self._any_fits and not (self._may_be_saved or in_folders):
+            return False
+        name = template_of(item.names).name(item.request, target)
+        manifest = self._out / f"{name}{MANIFEST}"
+        if self._may_be_saved and is_saved(manifest, item.key_for(target), target, item.request):
+            return True
+        folder = name.rpartition("/")[0]
+        is_new = in_folders and folder not in self._checked
+        self._checked.add(folder)
+        if is_new or not self._any_fits or len(name.encode()) > _SHORT:
+            self._folder().check_name(f"{name}{LONGEST_ENDING}")
+        if is_new:
+            self._folder().check_writable(name)
+        return False
 
 
 async def _paid_elsewhere(entries: Iterable[PlanEntry], output: OutputOptions, catalog: Path) -> str:
