@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,6 +34,7 @@ from akool_async import (
 from akool_async._journal import EntryUpdate
 from akool_async.cli import app
 from akool_async.cli import run as run_module
+from akool_async.cli.catalog import CatalogError, read_catalog
 from akool_async.cli.options import ConnectionOptions
 from akool_async.cli.run import CatalogRun
 from akool_async.sandbox import Sandbox, SandboxServer
@@ -214,6 +216,33 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+@pytest.fixture
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(in_a_folder: None) -> Write:
+    """Give a function that writes a file into the current folder and gives its name."""
+
+    def written(text: str | bytes, name: str = "videos.csv") -> Path:
+        path = Path(name)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    return written
+
+
+def mistakes_of(path: Path, **options: Any) -> list[str]:
+    """Return what is wrong with a catalog; its folder is not shown."""
+    with pytest.raises(CatalogError) as caught:
+        read_catalog(path, **options)
+    return [str(mistake).replace(str(path), path.name) for mistake in caught.value.mistakes]
+
+
 async def walk(journal: Journal, request: TranslationRequest, state: State) -> None:
     """Enter a request with a key and one language, and bring it to a state."""
     key, (target,) = request.key or "", request.targets
@@ -297,6 +326,11 @@ class Book:
                 return {(entry.key, entry.target): entry async for entry in journal.entries()}
 
         return anyio.run(read)
+
+    def is_in_doubt(self, *_: object) -> bool:
+        """Whether its only entry is in doubt; a run may be writing it."""
+        with closing(sqlite3.connect(self.path)) as journal:
+            return journal.execute("SELECT state FROM entry").fetchall() == [("in_doubt",)]
 
     def states(self) -> dict[str, str]:
         return {key: entry.state.value for (key, _), entry in self.read().items()}

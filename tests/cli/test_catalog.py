@@ -11,27 +11,9 @@ from hypothesis import strategies as st
 
 from akool_async import CaptionType
 from akool_async.cli.catalog import Catalog, CatalogError, read_catalog
+from tests.cli.conftest import Write, mistakes_of
 
 URL = "https://example.com"
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give a function that writes a file into the current folder and gives its name."""
-    monkeypatch.chdir(tmp_path)
-
-    def written(text: str | bytes, name: str = "videos.csv") -> Path:
-        path = Path(name)
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return path
-
-    return written
-
-
-def mistakes_of(path: Path, **options: Any) -> list[str]:
-    with pytest.raises(CatalogError) as caught:
-        read_catalog(path, **options)
-    return [str(mistake) for mistake in caught.value.mistakes]
 
 
 def targets_of(catalog: Catalog) -> list[tuple[str, ...]]:
@@ -59,7 +41,7 @@ ROWS = f'url,languages,key\n{URL}/a.mp4,ja,first\n{URL}/b.mp4,"ja,fr",second\n'
     ],
     ids="plain crlf cr bom utf16-le utf16 sep-comma sep-semicolon semicolons tabs bars blank-lines".split(),
 )
-def test_reads_what_spreadsheets_write(write: Any, text: str | bytes) -> None:
+def test_reads_what_spreadsheets_write(write: Write, text: str | bytes) -> None:
     catalog = read_catalog(write(text))
 
     assert targets_of(catalog) == [("ja",), ("ja", "fr")]
@@ -67,7 +49,7 @@ def test_reads_what_spreadsheets_write(write: Any, text: str | bytes) -> None:
     assert catalog.rows == 2
 
 
-def test_reads_json_lines_and_yaml_with_lists_and_mappings(write: Any) -> None:
+def test_reads_json_lines_and_yaml_with_lists_and_mappings(write: Write) -> None:
     lines = write(
         f'{{"url": "{URL}/a.mp4", "languages": ["ja", "no"], "voices": {{"ja": "v1"}}, "lipsync": true}}\n\n'
         f'{{"url": "{URL}/b.mp4", "languages": "fr", "speakers": 2, "fixed_words": {{"Paris": "Paname"}}}}\n',
@@ -89,7 +71,7 @@ def test_reads_json_lines_and_yaml_with_lists_and_mappings(write: Any) -> None:
     assert (second.lipsync, second.speaker_num, second.fixed_words) == (False, 2, {"Paris": "Paname"})
 
 
-def test_reads_every_option_from_cells(write: Any) -> None:
+def test_reads_every_option_from_cells(write: Write) -> None:
     header = (
         "url,to,key,from,Lip-Sync,caption,caption_url,voices,style,speakers,remove music,dynamic_duration,"
         "no_translate_words,fixed_words,pronounced_words,webhook,#mine"
@@ -113,7 +95,7 @@ def test_reads_every_option_from_cells(write: Any) -> None:
     assert request.webhook_url == f"{URL}/hook"
 
 
-def test_rows_win_over_the_files_defaults_and_these_over_the_commands(write: Any) -> None:
+def test_rows_win_over_the_files_defaults_and_these_over_the_commands(write: Write) -> None:
     path = write(
         f"defaults:\n  style: calm\nvideos:\n- url: {URL}/a.mp4\n- {{url: {URL}/b.mp4, style: sad}}\n",
         "v.yml",
@@ -126,7 +108,7 @@ def test_rows_win_over_the_files_defaults_and_these_over_the_commands(write: Any
     ]
 
 
-def test_names_in_any_script_are_kept(write: Any) -> None:
+def test_names_in_any_script_are_kept(write: Write) -> None:
     path = write(f"url,languages,key\n{URL}/a.mp4,ja,東京の夜\n{URL}/b.mp4,ar,ليلة في القاهرة\n")
 
     assert [item.request.key for item in read_catalog(path).items] == ["東京の夜", "ليلة في القاهرة"]
@@ -137,7 +119,7 @@ def test_names_in_any_script_are_kept(write: Any) -> None:
     [("url,key", "k", "1: languages"), ("url,To", "", "2: To (B2)")],
 )
 def test_missing_languages_are_named_as_people_know_them(
-    header: str, row: str, named: str, write: Any
+    header: str, row: str, named: str, write: Write
 ) -> None:
     found = mistakes_of(write(f"{header}\n{URL}/a.mp4{row and ','}{row}\n"))
 
@@ -181,7 +163,7 @@ def catalog_with_mistakes() -> tuple[str, set[str]]:
     return "\n".join([header, *rows]) + "\n", expected
 
 
-def test_twelve_mistakes_in_two_hundred_rows_are_told_at_once_with_their_places(write: Any) -> None:
+def test_twelve_mistakes_in_two_hundred_rows_are_told_at_once_with_their_places(write: Write) -> None:
     text, expected = catalog_with_mistakes()
 
     found = mistakes_of(write(text))
@@ -239,20 +221,20 @@ def test_twelve_mistakes_in_two_hundred_rows_are_told_at_once_with_their_places(
     ],
 )
 def test_what_can_not_be_read_is_told_with_its_place(
-    write: Any, text: str | bytes, name: str, told: str
+    write: Write, text: str | bytes, name: str, told: str
 ) -> None:
     found = mistakes_of(write(text, name))
 
     assert [one for one in found if one.startswith(told)], found
 
 
-def test_a_missing_file_is_told(write: Any) -> None:
+def test_a_missing_file_is_told(write: Write) -> None:
     assert mistakes_of(Path("nowhere.csv")) == [
         "nowhere.csv: The file can't be read: No such file or directory."
     ]
 
 
-def test_one_mistake_in_many_rows_is_one_line(write: Any) -> None:
+def test_one_mistake_in_many_rows_is_one_line(write: Write) -> None:
     rows = "".join(f"{URL}/{number}.mp4,ja,perhaps\n" for number in range(50))
 
     with pytest.raises(CatalogError) as caught:
@@ -260,7 +242,7 @@ def test_one_mistake_in_many_rows_is_one_line(write: Any) -> None:
     assert str(caught.value) == "videos.csv:2-51,53: lipsync: has to be yes or no, not 'perhaps'."
 
 
-def test_names_of_files_come_from_the_name_the_option_the_key_or_the_video(write: Any) -> None:
+def test_names_of_files_come_from_the_name_the_option_the_key_or_the_video(write: Write) -> None:
     rows = f"{URL}/a.mp4,ja,k,Erstes Licht\n{URL}/b.mp4,ja,k2,\n{URL}/c.mp4,ja,,\n"
     rows += f"{URL}/d.mp4,ja,,{{stem}} {{language}}"
     path = write(f"url,to,key,name\n{rows}\n")
@@ -290,7 +272,7 @@ def test_names_of_files_come_from_the_name_the_option_the_key_or_the_video(write
         ("v.yaml", f"videos:\n- {{url: '{URL}/a.mp4', to: ja, voices: {{ja: }}}}\n"),
     ],
 )
-def test_a_language_without_the_id_of_its_voice_is_a_mistake(write: Any, name: str, content: str) -> None:
+def test_a_language_without_the_id_of_its_voice_is_a_mistake(write: Write, name: str, content: str) -> None:
     (found,) = mistakes_of(write(content, name))
 
     assert "names no voice for 'ja" in found.lower()
@@ -298,7 +280,7 @@ def test_a_language_without_the_id_of_its_voice_is_a_mistake(write: Any, name: s
 
 
 @pytest.mark.parametrize("on_duplicate", ["refuse", "skip"])
-def test_one_key_is_for_one_video_also_where_the_languages_differ(write: Any, on_duplicate: Any) -> None:
+def test_one_key_is_for_one_video_also_where_the_languages_differ(write: Write, on_duplicate: Any) -> None:
     rows = f'{URL}/1.mp4,"ja,ko",k1,\n{URL}/1.mp4?sig=b,de,k1,\n{URL}/2.mp4,"fr,es",k1,\n'
     rows += f"{URL}/v?id=1,ja,k2,yes\n{URL}/v?id=2,fr,k2,yes\n"
     path = write(f"url,languages,key,url_is_public\n{rows}")
@@ -313,7 +295,7 @@ def test_one_key_is_for_one_video_also_where_the_languages_differ(write: Any, on
     ]
 
 
-def test_the_languages_of_one_video_may_be_in_several_rows_of_one_key(write: Any) -> None:
+def test_the_languages_of_one_video_may_be_in_several_rows_of_one_key(write: Write) -> None:
     rows = f"{URL}/1.mp4,ja,k1\n{URL}/1.mp4?sig=b,fr,k1\n"
 
     catalog = read_catalog(write(f"url,languages,key\n{rows}"))
@@ -324,7 +306,7 @@ def test_the_languages_of_one_video_may_be_in_several_rows_of_one_key(write: Any
     ]
 
 
-def test_duplicates_are_left_out_when_asked(write: Any) -> None:
+def test_duplicates_are_left_out_when_asked(write: Write) -> None:
     path = write(f"url,to,key\n{URL}/a.mp4,ja fr,a\n{URL}/a.mp4,fr hi,b\n{URL}/a.mp4,ja,a\n")
 
     catalog = read_catalog(path, on_duplicate="skip")
@@ -336,7 +318,7 @@ def test_duplicates_are_left_out_when_asked(write: Any) -> None:
     ]
 
 
-def test_signatures_tell_videos_apart_where_keys_do(write: Any) -> None:
+def test_signatures_tell_videos_apart_where_keys_do(write: Write) -> None:
     signed = [f"{URL}/a.mp4?token=1,ja", f"{URL}/a.mp4?token=2,ja"]
 
     keyed = read_catalog(write(f"url,to,key\n{signed[0]},one\n{signed[1]},two\n"))
@@ -347,7 +329,7 @@ def test_signatures_tell_videos_apart_where_keys_do(write: Any) -> None:
     assert len(read_catalog(write(f"url,to,url_is_public\n{public}\n")).items) == 2
 
 
-def test_a_glossary_cuts_a_row_where_its_languages_are_told_different_things(write: Any) -> None:
+def test_a_glossary_cuts_a_row_where_its_languages_are_told_different_things(write: Write) -> None:
     words = write(
         "word,translation,pronunciation,language\nAkool,,,\nParis,パリ,,ja\nNASA,,nassa,\nBob,ボブ,,ja\n",
         "g.csv",
@@ -365,7 +347,7 @@ def test_a_glossary_cuts_a_row_where_its_languages_are_told_different_things(wri
     assert rest.pronounced_words == {"NASA": "nassa"}
 
 
-def test_mistakes_of_a_glossary_are_told_together_with_the_catalogs(write: Any) -> None:
+def test_mistakes_of_a_glossary_are_told_together_with_the_catalogs(write: Write) -> None:
     words = write("word,translation,pronounciation\nParis,パリ,red\nParis,巴里,\n,x,\n", "g.csv")
     path = write(f"url,to\n{URL}/a.mp4,\n")
 
@@ -394,7 +376,7 @@ def test_any_file_is_read_or_told_to_be_wrong(tmp_path_factory: Any, text: str |
     assert str(caught.value)
 
 
-def test_a_default_that_is_wrong_is_told_once(write: Any) -> None:
+def test_a_default_that_is_wrong_is_told_once(write: Write) -> None:
     rows = "".join(f"- {{url: {URL}/{number}.mp4, to: ja}}\n" for number in range(9))
 
     found = mistakes_of(write(f"defaults: {{style: shouting, lipsync: maybe}}\nvideos:\n{rows}", "v.yaml"))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 from unicodedata import normalize
 
 import pytest
@@ -16,27 +13,9 @@ from akool_async.cli.app import run
 from akool_async.cli.catalog import Catalog, CatalogError, read_catalog
 from akool_async.cli.catalog.columns import ColumnChoice
 from akool_async.cli.catalog.languages import LanguageNames
+from tests.cli.conftest import Write, mistakes_of
 
 URL = "https://media.example.org"
-Write = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Return a function that writes a file into the current folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def written(text: str | bytes, name: str = "films.csv") -> Path:
-        Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
-        return Path(name)
-
-    return written
-
-
-def mistakes_of(path: Path, **options: Any) -> list[str]:
-    with pytest.raises(CatalogError) as caught:
-        read_catalog(path, **options)
-    return [str(mistake) for mistake in caught.value.mistakes]
 
 
 def translations(catalog: Catalog) -> list[TranslationRequest]:
@@ -73,7 +52,7 @@ def test_invisible_signs_in_column_names_and_around_values_do_not_matter(write: 
 def test_an_invisible_sign_within_a_value_is_named(write: Write, key: str, named: str) -> None:
     (found,) = mistakes_of(write(f"url,languages,key\n{URL}/a.mp4,ja,{key}\n"))
 
-    assert found == f"films.csv:2: key (C2): holds {named}; remove it."
+    assert found == f"videos.csv:2: key (C2): holds {named}; remove it."
 
 
 @pytest.mark.parametrize(
@@ -97,12 +76,12 @@ def test_what_programs_write_for_nothing_is_empty_and_noted_once(write: Write, w
     catalog = read_catalog(write(f"url,languages,key,from\n{rows}"))
 
     assert {one.source_language for one in translations(catalog)} == {"DEFAULT"}
-    assert catalog.notes == (f"films.csv: from: '{word.strip()}' in 3 cells is taken for empty.",)
+    assert catalog.notes == (f"videos.csv: from: '{word.strip()}' in 3 cells is taken for empty.",)
 
 
 def test_values_of_json_and_yaml_that_are_not_numbers_are_empty(write: Write) -> None:
-    lines = write(f'{{"url": "{URL}/a.mp4", "languages": "ja", "key": NaN, "from": null}}\n', "films.jsonl")
-    yaml = write(f"- {{url: '{URL}/a.mp4', languages: ja, key: .nan, from: ~}}\n", "films.yaml")
+    lines = write(f'{{"url": "{URL}/a.mp4", "languages": "ja", "key": NaN, "from": null}}\n', "videos.jsonl")
+    yaml = write(f"- {{url: '{URL}/a.mp4', languages: ja, key: .nan, from: ~}}\n", "videos.yaml")
 
     for path in (lines, yaml):
         (request,) = translations(read_catalog(path))
@@ -120,9 +99,9 @@ def test_the_errors_of_a_spreadsheet_are_shown_as_they_are(write: Write) -> None
     found = mistakes_of(write(f"url,languages,key\n#N/A,ja,a\n{URL}/b.mp4,#REF!,b\n{URL}/c.mp4,ja,#VALUE!\n"))
 
     assert found == [
-        "films.csv:2: url (A2): The video's URL is missing; the cell holds '#N/A'.",
-        "films.csv:3: languages (B3): holds '#REF!', an error of the spreadsheet; correct its formula.",
-        "films.csv:4: key (C4): holds '#VALUE!', an error of the spreadsheet; correct its formula.",
+        "videos.csv:2: url (A2): The video's URL is missing; the cell holds '#N/A'.",
+        "videos.csv:3: languages (B3): holds '#REF!', an error of the spreadsheet; correct its formula.",
+        "videos.csv:4: key (C4): holds '#VALUE!', an error of the spreadsheet; correct its formula.",
     ]
 
 
@@ -131,7 +110,7 @@ OWN_COLUMNS = f"Film link,Languages,Client,Remarks\n{URL}/a.mp4,ja,Acme,soon\n{U
 
 def test_a_column_that_nobody_knows_is_one_mistake_however_many_rows_there_are(write: Write) -> None:
     assert mistakes_of(write(OWN_COLUMNS)) == [
-        "films.csv:1: url: The video's URL is missing. No column is called so; name the one that has it: "
+        "videos.csv:1: url: The video's URL is missing. No column is called so; name the one that has it: "
         "--column url='Film link'."
     ]
 
@@ -141,7 +120,7 @@ def test_a_column_is_mapped_and_the_others_are_left_out_and_noted_once(write: Wr
 
     assert [one.targets for one in translations(catalog)] == [("ja",), ("ja",)]
     assert catalog.notes == (
-        "films.csv: Columns that are not read: 'Client', 'Remarks'.",
+        "videos.csv: Columns that are not read: 'Client', 'Remarks'.",
         "Languages by their names: Japanese is ja.",
     )
 
@@ -161,7 +140,7 @@ def test_columns_are_mapped_and_ignored_as_people_type_it(
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ("url=Link to it", "There is no column 'link_to_it' in films.csv; there are 'Film link',"),
+        ("url=Link to it", "There is no column 'link_to_it' in videos.csv; there are 'Film link',"),
         ("film=Film link", "has to be such as url="),
         ("url", "has to be such as url="),
     ],
@@ -182,7 +161,7 @@ def test_a_slip_in_a_columns_name_is_one_mistake_because_it_would_cost_money(wri
     (found,) = mistakes_of(path, defaults={"targets": ("fr",)})
     assert "langauges (B1): There is no such column. Did you mean 'languages'?" in found
     assert mistakes_of(path) == [found]
-    lines = write(f'{{"url": "{URL}/a.mp4", "langauges": "ja"}}\n', "films.jsonl")
+    lines = write(f'{{"url": "{URL}/a.mp4", "langauges": "ja"}}\n', "videos.jsonl")
     assert len(mistakes_of(lines)) == 1
 
 
@@ -274,14 +253,14 @@ def test_lip_syncs_need_no_languages_and_ignore_the_defaults_of_translations(wri
 def test_mistakes_in_a_lip_sync_are_one_each(write: Write, row: str, named: str) -> None:
     (found,) = mistakes_of(write(f"url,audio_url,languages,key\n{row}\n"))
 
-    assert found.startswith(f"films.csv:2: {named}")
+    assert found.startswith(f"videos.csv:2: {named}")
 
 
 def test_two_equal_lip_syncs_are_refused(write: Write) -> None:
     path = write(f"url,audio_url,key\n{URL}/a.mp4,{URL}/a.wav,one\n{URL}/a.mp4,{URL}/a.wav,two\n")
 
     (found,) = mistakes_of(path)
-    assert "The same video and options for a lip-sync are in films.csv:2 already" in found
+    assert "The same video and options for a lip-sync are in videos.csv:2 already" in found
 
 
 @pytest.mark.parametrize(
@@ -299,7 +278,7 @@ def test_two_equal_lip_syncs_are_refused(write: Write) -> None:
 def test_what_is_no_public_url_is_named_for_what_it_is(write: Write, url: str, named: str) -> None:
     (found,) = mistakes_of(write(f"url,languages\n{url},ja\n"))
 
-    assert found.startswith(f"films.csv:2: url (A2): {named}")
+    assert found.startswith(f"videos.csv:2: url (A2): {named}")
 
 
 def test_merge_keys_of_yaml_add_what_a_row_does_not_set(write: Write) -> None:
@@ -307,7 +286,7 @@ def test_merge_keys_of_yaml_add_what_a_row_does_not_set(write: Write) -> None:
         f"videos:\n- &base {{url: '{URL}/a.mp4', languages: ja, style: calm}}\n"
         f"- <<: *base\n  url: {URL}/b.mp4\n"
         f"- {{<<: [{{style: sad}}, *base], url: '{URL}/c.mp4'}}\n",
-        "films.yaml",
+        "videos.yaml",
     )
 
     found = translations(read_catalog(path))
@@ -320,7 +299,7 @@ def test_merge_keys_of_yaml_add_what_a_row_does_not_set(write: Write) -> None:
 
 @pytest.mark.parametrize("merged", ["&a {<<: *a, url: x}", "{<<: text, url: x}", "{<<: [[1]], url: x}"])
 def test_a_merge_key_that_merges_nothing_is_a_mistake(write: Write, merged: str) -> None:
-    found = mistakes_of(write(f"- {merged}\n", "films.yaml"))
+    found = mistakes_of(write(f"- {merged}\n", "videos.yaml"))
 
     assert any('A merge key ("<<") takes another mapping' in one for one in found)
 
@@ -329,8 +308,8 @@ def test_a_few_lines_of_yaml_do_not_unfold_without_end(write: Write) -> None:
     levels = ["- &m0 {url: x}", *(f"- &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 9)}]}}" for n in range(1, 40))]
     lists = ["- &l0 [x]", *(f"- &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 40))]
 
-    assert mistakes_of(write("\n".join(levels), "films.yaml"))
-    assert mistakes_of(write("\n".join([*lists, "- {url: *l39}"]), "films.yaml"))
+    assert mistakes_of(write("\n".join(levels), "videos.yaml"))
+    assert mistakes_of(write("\n".join([*lists, "- {url: *l39}"]), "videos.yaml"))
 
 
 def test_column_names_are_found_below_a_title(write: Write) -> None:
@@ -338,13 +317,13 @@ def test_column_names_are_found_below_a_title(write: Write) -> None:
 
     catalog = read_catalog(path)
     assert [one.key for one in translations(catalog)] == ["one"]
-    assert catalog.notes == ("films.csv: The column names are in line 3; nothing above it is read.",)
+    assert catalog.notes == ("videos.csv: The column names are in line 3; nothing above it is read.",)
 
 
 def test_no_video_above_the_column_names_is_lost(write: Write) -> None:
     (found,) = mistakes_of(write(f"{URL}/a.mp4,ja\nurl,languages\n{URL}/b.mp4,ja\n"))
 
-    assert found.startswith("films.csv:1: The first row has to name the columns")
+    assert found.startswith("videos.csv:1: The first row has to name the columns")
 
 
 def test_a_wide_glossary_has_a_column_for_each_language(write: Write) -> None:
@@ -374,9 +353,9 @@ def test_two_translations_of_a_word_in_a_wide_glossary_are_a_mistake(write: Writ
 
 
 def test_a_spreadsheet_under_the_ending_of_a_text_is_named(write: Write) -> None:
-    (found,) = mistakes_of(write(b"PK\x03\x04rest", "films.csv"))
+    (found,) = mistakes_of(write(b"PK\x03\x04rest", "videos.csv"))
 
-    assert found.startswith("films.csv: This is an archive or a document, not text. Save the table as .xlsx")
+    assert found.startswith("videos.csv: This is an archive or a document, not text. Save the table as .xlsx")
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".mp4", "~/" + "x" * 5000, "a\0.mp4", "x/" * 3000])
@@ -385,7 +364,7 @@ def test_a_cell_that_can_be_no_file_s_name_is_a_mistake_in_the_catalog(
     write: Write, name: str, column: str
 ) -> None:
     row = {"url": f"{URL}/a.mp4", "languages": "ja", "audio_url": None} | {column: name}
-    path = write(json.dumps(row), "films.jsonl")
+    path = write(json.dumps(row), "videos.jsonl")
 
     if name.startswith("~"):  # it is a path, and whether the file is there is looked at before it is shared
         assert read_catalog(path).items
@@ -416,7 +395,7 @@ def test_rows_with_another_separator_than_the_header_are_no_long_urls(
     path = write(f"{header}\n{URL}{row}\n{URL}{row}\n")
 
     found = mistakes_of(path, defaults={"targets": ("ja",)})
-    assert [one.partition(": ")[0] for one in found] == ["films.csv:2", "films.csv:3"]
+    assert [one.partition(": ")[0] for one in found] == ["videos.csv:2", "videos.csv:3"]
     assert f"separated by {signs[0]}, and this row has none, but {signs[1]}." in found[0]
 
 

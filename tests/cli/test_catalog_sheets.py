@@ -12,11 +12,11 @@ import pytest
 
 from akool_async import TranslationRequest
 from akool_async.cli.app import run
-from akool_async.cli.catalog import Catalog, CatalogError, read_catalog
+from akool_async.cli.catalog import Catalog, read_catalog
 from akool_async.cli.catalog import sheets as sheets_module
 from akool_async.cli.catalog.columns import ColumnChoice
 from akool_async.sandbox import Sandbox
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, mistakes_of
 
 SHEETS = Path(__file__).parent / "sheets"
 URL = "https://m.example.org"
@@ -54,12 +54,6 @@ def sheet_of(path: Path, rows: list[list[Any]]) -> Path:
 
 def translations(catalog: Catalog) -> list[TranslationRequest]:
     return [item.request for item in catalog.items if isinstance(item.request, TranslationRequest)]
-
-
-def mistakes_of(path: Path, **options: Any) -> list[str]:
-    with pytest.raises(CatalogError) as caught:
-        read_catalog(path, **options)
-    return [str(one).replace(f"{path}", path.name) for one in caught.value.mistakes]
 
 
 @pytest.mark.parametrize("name", ["films.csv", "films.xlsx", "films.ods"])

@@ -19,12 +19,8 @@ from tests.cli.conftest import Command
 from tests.cli.test_preflight import Serve, catalog
 from tests.media.file_host import film, serve_files
 
+pytestmark = pytest.mark.usefixtures("in_a_folder", "quick")
 SHEETS = Path(__file__).parent / "sheets"
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def words(text: str) -> str:
@@ -136,7 +132,6 @@ def test_an_empty_host_is_not_the_vendors(
     assert "openapi.akool.com" in repr(AkoolClient(api_key="k", host="https://openapi.akool.com"))
 
 
-@pytest.mark.anyio
 async def test_a_name_server_that_is_down_is_not_blamed_on_the_video(
     monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str
 ) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -68,12 +66,7 @@ def test_a_doubt_that_waits_for_its_callback_is_not_called_unsent(
     vendor.faults.add(Fault(on="create", kind="reset_after", acted=True))
     book.out.mkdir()
     InboxFile(book.out / "inbox.sqlite3").close()
-
-    def is_in_doubt(_: object) -> bool:
-        with closing(sqlite3.connect(book.path)) as journal:
-            return journal.execute("SELECT state FROM entry").fetchall() == [("in_doubt",)]
-
-    give_up(is_in_doubt)
+    give_up(book.is_in_doubt)
     told = akool(
         *TALK, "--webhook-url", "https://me.example/akool", "--give-up-after", "1h", "--out", book.out
     )

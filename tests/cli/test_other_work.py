@@ -10,14 +10,9 @@ from akool_async.cli.catalog import CatalogError, Issue, SourceLocation
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Command, Told
 
-pytestmark = pytest.mark.usefixtures("quick", "in_tmp")
+pytestmark = pytest.mark.usefixtures("in_a_folder", "quick")
 URL = "https://sandbox.invalid/v"
 ROWS = f"url,to,key\n{URL}/1.mp4,ja fr,one\n{URL}/2.mp4,ja,two\n"
-
-
-@pytest.fixture
-def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def run(akool: Command, rows: str, *options: str, command: str = "run") -> Told:

@@ -13,12 +13,8 @@ from tests.cli.conftest import KEY, Command
 from tests.cli.terminal import on_terminal
 from tests.media.file_host import FileHost, film, serve_files
 
+pytestmark = pytest.mark.usefixtures("in_a_folder", "quick")
 Serve = Callable[..., Sandbox]
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

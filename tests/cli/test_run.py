@@ -19,10 +19,8 @@ import jsonschema
 import pytest
 
 from akool_async import (
-    AkoolClient,
     Batch,
     Failed,
-    FixedSchedule,
     Outcome,
     Snapshot,
     State,
@@ -34,7 +32,6 @@ from akool_async._download import files as disk
 from akool_async._journal import EntryUpdate
 from akool_async.cli import events
 from akool_async.cli import run as run_command
-from akool_async.cli.options import ConnectionOptions
 from akool_async.cli.run import CatalogRun
 from akool_async.cli.run_summary import OutcomeCounts
 from akool_async.sandbox import Fault, Sandbox, api
@@ -42,21 +39,10 @@ from akool_async.sandbox.jobs import SandboxJob
 from tests.cli.conftest import KEY, Command, GiveUp, at_vendor
 from tests.cli.terminal import on_terminal
 from tests.cli.test_catalog import catalog_with_mistakes
-from tests.client.conftest import QUICK
 
+pytestmark = pytest.mark.usefixtures("in_a_folder", "quick")
 SCHEMA = json.loads((files("akool_async.cli") / events.SCHEMA).read_text(encoding="utf-8"))
 URL = "https://example.com"
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_and_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    usual = ConnectionOptions.client
-
-    def quick(connection: ConnectionOptions) -> AkoolClient:
-        return usual(connection, retry=QUICK, schedule=FixedSchedule(interval=0.05))
-
-    monkeypatch.setattr(ConnectionOptions, "client", quick)
 
 
 def catalog(*rows: str, header: str = "url,languages,key") -> Path:

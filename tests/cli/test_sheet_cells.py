@@ -9,7 +9,8 @@ import openpyxl
 import pytest
 
 from akool_async.cli.catalog import read_catalog
-from tests.cli.test_catalog_sheets import URL, hide, mistakes_of, sheet_of, translations
+from tests.cli.conftest import mistakes_of
+from tests.cli.test_catalog_sheets import URL, hide, sheet_of, translations
 
 
 def with_cell(path: Path, cell: str) -> Path:

@@ -14,14 +14,9 @@ from akool_async.sandbox import Sandbox
 from tests.cli.conftest import Command
 from tests.cli.test_run import URL, catalog
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("in_a_folder", "quick")
 NAMES = ("--names", "{language}/{key}")
 ENDINGS = (".json", ".mp4", ".original.srt", ".srt")
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def two_videos() -> Path:

@@ -6,13 +6,12 @@ import os
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,12 +74,7 @@ def test_what_came_while_no_run_was_on_clears_up_the_doubts_of_the_next(
 ) -> None:
     vendor = serve(clock=FakeClock(time.time()))
     vendor.faults.add(Fault(on="create", kind="reset_after", acted=True))
-
-    def is_in_doubt(_: object) -> bool:
-        with closing(sqlite3.connect(book.path)) as journal:
-            return journal.execute("SELECT state FROM entry").fetchall() == [("in_doubt",)]
-
-    give_up(is_in_doubt)
+    give_up(book.is_in_doubt)
     order = ["translate", VIDEO, "--to", "ja", "--yes", "--out", book.out]
     with served(book.out) as (_, url):
         gone = akool(*order, "--webhook-url", f"{url}/akool", "--give-up-after", "1h")
@@ -105,12 +99,7 @@ def test_a_run_before_the_receiver_sends_its_tokens_and_its_doubt_is_settled_lat
     vendor = serve(clock=FakeClock(time.time()))
     vendor.faults.add(Fault(on="create", kind="reset_after", acted=True))
     port = next(free_ports())  # that no connection of another program gets meanwhile
-
-    def is_in_doubt(_: object) -> bool:
-        with closing(sqlite3.connect(book.path)) as journal:
-            return journal.execute("SELECT state FROM entry").fetchall() == [("in_doubt",)]
-
-    give_up(is_in_doubt)
+    give_up(book.is_in_doubt)
     order = ["translate", VIDEO, "--to", "ja", "--yes", "--out", book.out]
     gone = akool(*order, "--webhook-url", f"http://127.0.0.1:{port}/akool", "--give-up-after", "1h")
     with served(book.out, port=port):
