@@ -18,8 +18,6 @@ import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -174,8 +172,7 @@ async def measure(whole: int, rounds: int, folder: Path) -> Found:
 
 def memory(origin: str, name: str, folder: Path) -> float:
     """MiB that a new process has held at most, once it has downloaded one file."""
-    command = [sys.executable, __file__, "--one", name, "--of", origin, "--into", str(folder)]
-    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return float(frame.alone(__file__, "--one", name, "--of", origin, "--into", folder))
 
 
 async def one(name: str, origin: str, folder: Path) -> None:

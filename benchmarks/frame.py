@@ -15,10 +15,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -86,6 +86,22 @@ async def in_turns(arms: Mapping[K, Arm], rounds: int) -> dict[K, Figures]:
 
 
 # Where it runs.
+
+
+def alone(file: str, *options: object) -> str:
+    """Run a benchmark in a process of its own; return the last line that it prints."""
+    command = [sys.executable, file, *map(str, options)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+def in_processes(file: str, arms: Iterable[str], rounds: int, *options: object) -> dict[str, list[Any]]:
+    """Run each arm in turn in a process of its own, which prints its figures as JSON."""
+    found: dict[str, list[Any]] = {arm: [] for arm in arms}
+    for _ in range(rounds):
+        for arm, figures in found.items():
+            figures.append(json.loads(alone(file, "--arm", arm, *options)))
+    return found
 
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

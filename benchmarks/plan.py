@@ -16,7 +16,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -75,17 +74,6 @@ def alone(arm: str, path: Path, rows: int) -> None:
     print(json.dumps({"cpu": frame.cpu() - began, "MiB": frame.peak_memory() / 2**20}))
 
 
-def measure(path: Path, rows: int, rounds: int) -> dict[str, list[dict[str, float]]]:
-    """Run every arm in turn, each in a new process."""
-    found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
-    for _ in range(rounds):
-        for arm, figures in found.items():
-            command = [sys.executable, __file__, "--arm", arm, "--path", str(path), "--rows", str(rows)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            figures.append(json.loads(done.stdout.splitlines()[-1]))
-    return found
-
-
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, help="rows of the catalog")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
@@ -102,7 +90,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "catalog.csv"
         write(path, rows)
-        found = measure(path, rows, frame.extent(told, 1, 3, 3))
+        rounds = frame.extent(told, 1, 3, 3)
+        found = frame.in_processes(__file__, ARMS, rounds, "--path", path, "--rows", rows)
 
     def figures(arm: str, what: str) -> Figures:
         return Figures(tuple(one[what] for one in found[arm]))

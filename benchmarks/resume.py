@@ -15,8 +15,6 @@ import cProfile
 import json
 import pstats
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -130,17 +128,6 @@ ARMS: dict[str, Callable[[Path, int], dict[str, list[float]]]] = {
 }
 
 
-def measure(path: Path, rows: int, rounds: int) -> dict[str, list[dict[str, list[float]]]]:
-    """Run every arm in turn, each in a new process."""
-    found: dict[str, list[dict[str, list[float]]]] = {arm: [] for arm in ARMS}
-    for _ in range(rounds):
-        for arm, figures in found.items():
-            command = [sys.executable, __file__, "--arm", arm, "--path", str(path), "--rows", str(rows)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            figures.append(json.loads(done.stdout))
-    return found
-
-
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, help="entries in the journal")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
@@ -157,7 +144,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "jobs.sqlite3"
         asyncio.run(fill(path, rows))
-        found = measure(path, rows, frame.extent(told, 1, 3, 3))
+        rounds = frame.extent(told, 1, 3, 3)
+        found = frame.in_processes(__file__, ARMS, rounds, "--path", path, "--rows", rows)
 
     def figures(arm: str, what: str = "cpu", scale: float = 1.0) -> Figures:
         return Figures(tuple(one[what][-1] * scale for one in found[arm]))

@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import subprocess
-import sys
 import tempfile
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -162,8 +160,7 @@ async def held(arm: str, jobs: int) -> float:
 
 def apart(arm: str, jobs: int) -> float:
     """The same in a process of its own, where nothing was freed before."""
-    command = [sys.executable, __file__, "--arm", arm, "--jobs", str(jobs)]
-    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return float(frame.alone(__file__, "--arm", arm, "--jobs", jobs))
 
 
 @attrs.frozen
