@@ -25,7 +25,6 @@ from tests.client.conftest import OFTEN
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(300)
 def test_the_demo_brings_six_playable_results_home(tmp_path: Path, capsys) -> None:
     code = app.run(["demo", "--out", str(tmp_path / "out"), "--minutes", "1"])
 
@@ -85,7 +84,6 @@ def _reserved_port_of(out: Path) -> Iterator[None]:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(300)
 def test_the_demo_is_interrupted_gone_on_with_and_then_pays_for_nothing_more(tmp_path: Path) -> None:
     stopped = _demo(tmp_path, signal.SIGINT)
     saved = len(list(tmp_path.glob("*.mp4")))
@@ -102,7 +100,6 @@ def test_the_demo_is_interrupted_gone_on_with_and_then_pays_for_nothing_more(tmp
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(300)
 def test_the_demo_starts_over_when_its_sandbox_died_with_jobs_at_work(tmp_path: Path) -> None:
     assert _demo(tmp_path, signal.SIGKILL).returncode == -signal.SIGKILL
     assert State.SUBMITTED.value in Book(tmp_path).states().values()
@@ -169,7 +166,6 @@ def _served(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             server.kill()
 
 
-@pytest.mark.timeout(300)
 def test_the_sandbox_serves_other_processes_until_interrupted() -> None:
     with _served("--no-media", "--time-scale", "5000", "--api-key", "another-key") as (server, url):
 

@@ -15,7 +15,6 @@ from tests.client.conftest import Open, fast_house
 from tests.media.file_host import FileHost, film, serve_files
 
 __all__ = ["fast_house"]
-pytestmark = pytest.mark.timeout(300)
 LENGTHS = (16.0, 3.0, 44.0, 9.5, 31.0)
 KINDS = [(target, lipsync) for target in ("ja", "fr", "hi", "de", "es") for lipsync in (False, True)]
 

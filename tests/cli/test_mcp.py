@@ -33,8 +33,6 @@ from tests.client.conftest import QUICK
 KEY = "canary-4f9c1b7e2a"
 URL = "https://example.com/talk.mp4?token=secret-token-1"
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @asynccontextmanager
 async def assisted(

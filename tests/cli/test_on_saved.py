@@ -23,7 +23,7 @@ from akool_async.cli.on_saved import AT_ONCE
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import KEY, Command, TimesOut
 
-pytestmark = [pytest.mark.usefixtures("quick", "vendor"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.usefixtures("quick", "vendor")
 ROOT = str(Path(__file__).resolve().parents[2])
 
 

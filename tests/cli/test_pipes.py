@@ -26,7 +26,7 @@ COMMAND = [sys.executable, "-m", "tests.cli.quick"]
 
 Start = Callable[..., Any]
 
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ import pytest
 from akool_async.cli import app
 from tests.sandbox.conftest import CREATE, CREDIT, STATUS, URL
 
-pytestmark = pytest.mark.timeout(300)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("AKOOL_")}
 
 PLAIN: dict[str, Any] = {"trust_env": False, "timeout": 120.0}

@@ -16,7 +16,7 @@ from tests.cli.vendor import Vendor, served
 
 KEY = "canary-4f9c1b7e2a"
 ROOT = str(Path(__file__).resolve().parents[2])
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.thorough
 
 NAMES = ("first-light", "short-talk", "東京の夜", "ليلة في القاهرة", "harbour", "six", "seven", "eight")
 

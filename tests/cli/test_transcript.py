@@ -38,7 +38,6 @@ def vendor() -> Iterator[Vendor]:
         yield vendor
 
 
-@pytest.mark.timeout(300)
 def test_the_session_in_the_readme_is_what_one_gets(
     vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
