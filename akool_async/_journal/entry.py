@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from operator import attrgetter
 from os import PathLike
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +20,7 @@ from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.redact import redacted_url, safe_repr, strip_query
 from akool_async._model.requests import (
+    EMPTY,
     URL_FIELDS,
     LipSyncRequest,
     Request,
@@ -165,15 +167,10 @@ class UpdateFields(TypedDict, total=False):
     token: str | None
 
 
-def _check_aware(_: object, attribute: attrs.Attribute[datetime | None], value: datetime | None) -> None:
-    if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
-        said = f"{attribute.name} must be an aware datetime, not {safe_repr(value)}."
-        raise InvalidRequestError(said, impact="This was not recorded.")
-
-
 def _as_texts(values: str | PathLike[str] | Iterable[str | PathLike[str]] | None) -> tuple[str, ...] | None:
-    texts = (values,) if isinstance(values, str | PathLike) else values
-    return None if texts is None else tuple(map(str, texts))
+    if values is None:
+        return None
+    return tuple(map(str, (values,) if isinstance(values, str | PathLike) else values))
 
 
 @attrs.frozen(kw_only=True)
@@ -216,15 +213,28 @@ class EntryUpdate:
     credits_used: float | None = None
     reason: str | None = None
     code: int | None = None
-    created_at: datetime | None = attrs.field(default=None, validator=_check_aware)
-    submitted_at: datetime | None = attrs.field(default=None, validator=_check_aware)
-    ended_at: datetime | None = attrs.field(default=None, validator=_check_aware)
-    expires_at: datetime | None = attrs.field(default=None, validator=_check_aware)
+    created_at: datetime | None = None
+    submitted_at: datetime | None = None
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
     files: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     snapshot: Snapshot | None = None
     doubt_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     candidate_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     token: str | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a moment that is not aware."""
+        moments = {
+            "created_at": self.created_at,
+            "submitted_at": self.submitted_at,
+            "ended_at": self.ended_at,
+            "expires_at": self.expires_at,
+        }
+        for name, moment in moments.items():
+            if moment is not None and (not isinstance(moment, datetime) or moment.utcoffset() is None):
+                said = f"{name} must be an aware datetime, not {safe_repr(moment)}."
+                raise InvalidRequestError(said, impact="This was not recorded.")
 
     @property
     def created(self) -> datetime | None:
@@ -236,9 +246,7 @@ class EntryUpdate:
     @property
     def expires(self) -> datetime | None:
         """When the result expires, as given or counted from the creation."""
-        if self.expires_at is not None or self.created is None:
-            return self.expires_at
-        return result_expiry(self.created)
+        return result_expiry(self.created) if self.expires_at is None else self.expires_at
 
     @property
     def used(self) -> float | None:
@@ -264,11 +272,12 @@ COLUMNS: Final = tuple(COLUMN_OF.get(field, field) for field in FIELDS)
 _URL_IN_TEXT: Final = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 _LARGEST: Final = 2**63
 
-
-_DEFAULTS: Final[Mapping[type, tuple[tuple[str, Any], ...]]] = {
-    kind: tuple((field.name, field.default) for field in attrs.fields(kind)) for kind in KINDS.values()
+_DEFAULTS: Final[Mapping[type, Mapping[str, Any]]] = {
+    kind: {field.name: field.default for field in attrs.fields(kind)} for kind in KINDS.values()
 }
-"""The fields of each kind of request; one that has its default is not stored."""
+"""The fields of each kind of request; one that has its default, or nothing in it, is not stored."""
+
+_READ_FIELDS: Final = {kind: attrgetter(*defaults) for kind, defaults in _DEFAULTS.items()}
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -330,16 +339,15 @@ def encode_request(request: Request) -> tuple[str, bool]:
 
     The query of the video is kept where it is public; that of a webhook is always a secret of the caller's.
     """
-    stored: dict[str, Any] = {"kind": "translation" if isinstance(request, TranslationRequest) else "lipsync"}
-    lost = False
-    for name, default in _DEFAULTS[type(request)]:
-        value = getattr(request, name)
+    kind, lost = type(request), False
+    stored: dict[str, Any] = {"kind": "translation" if kind is TranslationRequest else "lipsync"}
+    for (name, default), value in zip(_DEFAULTS[kind].items(), _READ_FIELDS[kind](request), strict=True):
         if name in URL_FIELDS and value is not None:
             kept = redacted_url(value, public=request.url_is_public and name != "webhook_url")
             lost = lost or kept != value.partition("#")[0]
             stored[name] = kept
-        elif value != default and not (isinstance(value, Mapping) and not value):
-            stored[name] = dict(value) if isinstance(value, Mapping) else value
+        elif value != EMPTY and value != default:
+            stored[name] = value
     return _encode(stored), lost
 
 

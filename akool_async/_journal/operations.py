@@ -170,7 +170,7 @@ class RecordIntent:
             unpriced = row.state is State.IN_DOUBT or (row.state is State.EXPIRED and not ended)
             again: Values = {
                 "paid": row.paid + 1,
-                "credits_before": row.used_before + ended,
+                "credits_before": row.credits_before + ended,
                 "doubts_before": row.doubts_before + unpriced,
             }
             table.update(row, {**_FRESH, **values, **again})
@@ -206,7 +206,7 @@ class WithdrawPlanned:
         """Write it."""
         row = table.find(self.key, self.target)
         # A row that names a payment, or what may have been one, stays: without it the work is paid again.
-        if row is not None and row.state is State.PLANNED and not row.paid and not row.used_before:
+        if row is not None and row.state is State.PLANNED and not row.paid and not row.credits_before:
             table.delete(row)
             self.withdrawn = True
 

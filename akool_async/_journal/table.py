@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -49,11 +49,6 @@ LAST_DOUBTS: Final = """
 _NOTHING_LOCKED: Final = frozenset({State.PLANNED, State.FAILED})
 _MADE: Final = frozenset({State.SUBMITTED, State.COMPLETED, State.DELIVERED, State.EXPIRED})
 _STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in State}
-_FIND: Final = """
-    SELECT id, state, paid, job_id, fingerprint, credits_locked, credits_used, credits_before, doubts_before,
-        name, token, doubt_ids
-    FROM entry WHERE key = ? AND target = ?
-"""
 
 
 class JobTakenError(IllegalTransitionError):
@@ -72,36 +67,12 @@ class JobTakenError(IllegalTransitionError):
         self.job_id = job_id
 
 
-class Contribution(NamedTuple):
-    """What an entry adds to the totals."""
-
-    state: State
-    locked: float | None = None
-    used: float | None = None
-    used_before: float = 0.0
-
-    def cost(self) -> tuple[int, int]:
-        """Return millionths of credits locked and used: a deduction that is known replaces the lock."""
-        used = _millionths((self.used or 0.0) + self.used_before)
-        # Not both: once a deduction is known, the lock that it came from is gone.
-        if self.used is not None or self.locked is None or self.state in _NOTHING_LOCKED:
-            return 0, used
-        return _millionths(self.locked), used
-
-    @property
-    def unpriced(self) -> bool:
-        """Whether there is a job, and the vendor has not said what it costs."""
-        return self.state in _MADE and self.locked is None and self.used is None
-
-
 def _millionths(amount: float) -> int:
     """Return millionths of credits, rounded as SQLite does."""
+    if not amount:
+        return 0
     parts = min(max(amount, -MOST_CREDITS), MOST_CREDITS) * MILLIONTHS
     return int(parts + (0.5 if parts >= 0 else -0.5))
-
-
-Delta: TypeAlias = tuple[Contribution, int]
-"""What a write adds to the totals, or takes from them: 1 or -1 times the contribution of an entry."""
 
 
 class Totals:
@@ -127,12 +98,12 @@ class Totals:
     def apply(self, deltas: Iterable[Delta]) -> None:
         """Count what a committed operation moved."""
         self.operations += 1
-        for contribution, times in deltas:
-            locked, used = contribution.cost()
-            self._counts[contribution.state] += times
+        for row, times in deltas:
+            locked, used = row.cost()
+            self._counts[row.state] += times
             self._locked += times * locked
             self._used += times * used
-            self.unpriced += times * contribution.unpriced
+            self.unpriced += times * row.unpriced
 
     @property
     def counts(self) -> Mapping[State, int]:
@@ -162,43 +133,44 @@ def read_totals(connection: sqlite3.Connection, name: str) -> Totals:
 
 
 class EntryRow(NamedTuple):
-    """What an operation has to know of an entry before it writes."""
+    """What an operation has to know of an entry before it writes, by the names of the columns."""
 
     id: int
     state: State
     paid: int
     job_id: str
     fingerprint: str
-    locked: float | None
-    used: float | None
-    used_before: float
+    credits_locked: float | None
+    credits_used: float | None
+    credits_before: float
     doubts_before: int
     name: str
     token: str
     doubt_ids: str
 
+    def cost(self) -> tuple[int, int]:
+        """Return millionths of credits locked and used: a deduction that is known replaces the lock."""
+        used = _millionths((self.credits_used or 0.0) + self.credits_before)
+        # Not both: once a deduction is known, the lock that it came from is gone.
+        if self.credits_used is not None or self.state in _NOTHING_LOCKED:
+            return 0, used
+        return _millionths(self.credits_locked or 0.0), used
+
     @property
-    def contribution(self) -> Contribution:
-        """What it adds to the totals."""
-        return Contribution(self.state, self.locked, self.used, self.used_before)
+    def unpriced(self) -> bool:
+        """Whether there is a job, and the vendor has not said what it costs."""
+        return self.state in _MADE and self.credits_locked is None and self.credits_used is None
 
     def after(self, values: Values) -> EntryRow:
         """Return the row as it is once these columns are written."""
-        new = cast("Mapping[str, Any]", values).get
-        return EntryRow(
-            self.id,
-            _STATES[new("state", self.state)],
-            new("paid", self.paid),
-            new("job_id", self.job_id),
-            new("fingerprint", self.fingerprint),
-            new("credits_locked", self.locked),
-            new("credits_used", self.used),
-            new("credits_before", self.used_before) or 0.0,
-            new("doubts_before", self.doubts_before),
-            new("name", self.name),
-            new("token", self.token),
-            new("doubt_ids", self.doubt_ids),
-        )
+        new: dict[str, Any] = {name: values[name] for name in self._fields if name in values}
+        if "state" in new:
+            new["state"] = _STATES[new["state"]]
+        return self._replace(**new)
+
+
+Delta: TypeAlias = tuple[EntryRow, int]
+"""What a write adds to the totals, or takes from them: 1 or -1 times the credits of an entry."""
 
 
 class SavedEntry(NamedTuple):
@@ -217,6 +189,7 @@ class SavedEntry(NamedTuple):
     reason: str
 
 
+_FIND: Final = f"SELECT {', '.join(EntryRow._fields)} FROM entry WHERE key = ? AND target = ?"  # noqa: S608
 _DEAREST: Final = """
     SELECT max(coalesce(credits_used, credits_locked))
     FROM (SELECT credits_used, credits_locked FROM entry ORDER BY id DESC LIMIT 1000)
@@ -285,12 +258,12 @@ class EntryTable:
         """Add an entry."""
         statement = _statement(tuple(values), insert=True)
         self.connection.execute(statement, tuple(values.values()))
-        self._deltas.append((_NO_ROW.after(values).contribution, 1))
+        self._deltas.append((_NO_ROW.after(values), 1))
 
     def update(self, row: EntryRow, values: Values) -> None:
         """Write columns of an entry; the others stay. A table that forgets deletes it if it has ended."""
         after = row.after(values)
-        self._deltas += [(row.contribution, -1), (after.contribution, 1)]
+        self._deltas += [(row, -1), (after, 1)]
         # An entry whose POST had a token stays: a late callback could give its job to another entry.
         if self._forgotten is not None and after.state in ENDED and not after.token:
             self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
@@ -311,10 +284,10 @@ class EntryTable:
 
     def cost_of_ended(self, row: EntryRow) -> float:
         """Return what the job of an entry cost, in credits, which is about to be made once more."""
-        if row.used is not None or row.state is not State.EXPIRED:
-            return row.used or 0.0
-        if row.locked is not None:
-            return row.locked
+        if row.credits_used is not None or row.state is not State.EXPIRED:
+            return row.credits_used or 0.0
+        if row.credits_locked is not None:
+            return row.credits_locked
         # It was made, and its price will never be known: counted as nothing, it would exceed the budget.
         # Not all rows are looked at, for the ids of paid POSTs wait for this transaction.
         (dearest,) = self.connection.execute(_DEAREST)
@@ -330,7 +303,7 @@ class EntryTable:
     def delete(self, row: EntryRow) -> None:
         """Remove an entry, as if it had never been entered."""
         self.connection.execute("DELETE FROM entry WHERE id = ?", (row.id,))
-        self._deltas.append((row.contribution, -1))
+        self._deltas.append((row, -1))
 
 
 class Operation(Protocol):
