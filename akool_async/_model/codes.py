@@ -219,7 +219,7 @@ def not_understood(http_status: int, code: int | None) -> bool:
 
 
 _MISSING_CONTENT: Final = (
-    "Check that the vendor can fetch the video's URL, and that its account has the voices of voices_map."
+    "Check that the vendor can fetch the video's URL, and that its account has the voices that are named."
 )
 _OTHER_4XX: Final = frozenset({401, 403, 408, 425, 429})
 """Statuses about credentials, time or rates: a gateway in front of the right server may send them, too."""

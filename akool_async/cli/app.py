@@ -30,6 +30,7 @@ from akool_async.cli.catalog.languages import LanguageNames
 from akool_async.cli.console import (
     WarningPrinter,
     counted,
+    name_options,
     print_error,
     print_info,
     shown_argument,
@@ -278,7 +279,8 @@ def _explain(
             options = options_of(command) if command and command not in _PARENTS else frozenset()
             code, failure = ExitCode.USAGE, _usage_error(error, options)
     print_error(failure)
-    return code, {"message": failure.message, "impact": failure.impact, "advice": failure.advice}
+    parts = {"message": failure.message, "impact": failure.impact, "advice": failure.advice}
+    return code, {name: name_options(text) for name, text in parts.items()}
 
 
 def _usage_error(error: CycloptsError, options: Collection[str]) -> AkoolError:

@@ -84,6 +84,20 @@ def strip_control(text: object) -> str:
     )
 
 
+_ARGUMENT: Final = re.compile(
+    r"\b(?:(?:pay_again|retry_failed|accept_older)=True|file_names) \(`?(--[a-z-]+)`?\)"
+    r"|\bmax_credits(?= \([\d,.]+\)(?: would|\.))"
+)
+
+
+def name_options(text: str) -> str:
+    """Return a message of the library with options alone: "--pay-again" for "pay_again=True (--pay-again)".
+
+    The library names what a program passes, and after it the option.
+    """
+    return _ARGUMENT.sub(lambda found: found[1] or "--max-credits", text)
+
+
 def is_terminal(console: Console) -> bool:
     """Return whether a console writes to a terminal; rich says so for FORCE_COLOR in a pipe too."""
     return console.file.isatty()
@@ -113,7 +127,7 @@ def shown_argument(argument: object) -> str:
 
 def print_info(text: str) -> None:
     """Print one line to stderr; on a terminal it is wrapped as `wrap` does, in a log it may have the time."""
-    line = strip_control(text)
+    line = name_options(strip_control(text))
     if is_terminal(stderr):
         wrap([line], stderr)
         return
@@ -263,7 +277,7 @@ def format_value(value: object) -> str:
             return f"{value:.10g}"
         case tuple() | list():
             return ", ".join(map(format_value, value))
-    text = strip_control(value)
+    text = name_options(strip_control(value))
     return " ".join(text.split()) if " " in text else text
 
 

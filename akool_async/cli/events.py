@@ -13,7 +13,7 @@ import attrs
 
 from akool_async._batch import EntryProgress, Statistics
 from akool_async._model.outcomes import Completed, Outcome, Rejected
-from akool_async.cli.console import print_info
+from akool_async.cli.console import name_options, print_info
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.on_saved import CommandResult
 from akool_async.cli.plan import Plan, PlannedAction
@@ -112,6 +112,8 @@ class Events:
     def _write(self, event: str, **fields: Any) -> None:
         if not self._enabled:
             return
+        if isinstance(reason := fields.get("reason"), str):
+            fields["reason"] = name_options(reason)
         data = {"event": event, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
         try:
             with self._writing:

@@ -131,7 +131,7 @@ def test_a_command_that_pays_keeps_the_bounds_of_the_one_that_names_it(
 
     kept = ["--trial", "0", "--max-credits", "5", "--key-file", str(key_file)]
     assert again == ["retry", "--failed", "--out", str(out), *kept, "--in-flight", "1", "--no-check"]
-    assert "max_credits (5) would be exceeded" in refused.err
+    assert "--max-credits (5) would be exceeded" in refused.err
     assert len(vendor.audit.jobs) == jobs
 
 

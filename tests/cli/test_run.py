@@ -405,7 +405,7 @@ def test_credits_that_run_out_and_a_bound_on_them_have_an_exit_code(
     serve()
     bounded = akool("run", three_videos(), "--yes", "--max-credits", "9", "--out", "bounded")
     assert bounded.code == 5
-    assert "max_credits (9) would be exceeded" in bounded.err
+    assert "--max-credits (9) would be exceeded" in bounded.err
 
 
 def test_a_full_disk_stops_submissions_and_says_what_becomes_of_what_is_paid(

@@ -115,7 +115,9 @@ def test_a_plan_promises_nothing_that_a_run_keeps_back_for_the_dearest_kind(
     told = "because 20, the price of the dearest job so far, have to be left for the next job."
     assert f"--max-credits 36 leaves 8 for that: nothing is submitted, {told}" in planned.err
     assert ran.code == 5
-    refused = "max_credits (36) would be exceeded: 28 credits are spent or locked, and 20, the price of the "
+    refused = (
+        "--max-credits (36) would be exceeded: 28 credits are spent or locked, and 20, the price of the "
+    )
     assert f"{refused}dearest job so far, have to be left for the next one." in " ".join(ran.err.split())
     assert len(vendor.audit.jobs) == made
     assert "--max-credits 48 leaves 20 for that: it fits." in enough.err
