@@ -184,6 +184,13 @@ def is_incomplete(shortfall: str) -> bool:
     return shortfall.startswith((INCOMPLETE, UNVERIFIED_INCOMPLETE))
 
 
+def cause_of(reason: str, *job_ids: str) -> str:
+    """Return a reason without the ids of an entry's own jobs, so that entries with one cause say the same."""
+    for job_id in filter(None, job_ids):
+        reason = reason.replace(f"Job {job_id}", "The job").replace(f"job {job_id}", "the job")
+    return reason
+
+
 @attrs.frozen(kw_only=True)
 class Completed(_Outcome):
     """The result is there.

@@ -10,6 +10,8 @@ from typing import Final
 
 import attrs
 
+from akool_async._model.outcomes import cause_of
+
 GOOD: Final = frozenset({"saved"})
 BAD: Final = frozenset({"failed", "refused", "to correct", "expired", "files gone"})
 UNVERIFIED: Final = frozenset({"unverified"})
@@ -155,7 +157,7 @@ def find_causes(report: Report) -> list[CauseGroup]:
         entries = [entry for entry in report.entries if entry.state in states]
         if anchor == "shortfalls":
             entries = [entry for entry in entries if entry.reason]
-        causes = _causes(entries, lambda entry: entry.reason)
+        causes = _causes(entries, lambda entry: cause_of(entry.reason, entry.job_id))
         groups.append(CauseGroup(anchor, heading, otherwise, len(entries), causes))
     unsaved = sorted(
         (entry for entry in report.entries if entry.unsaved_until is not None),

@@ -138,13 +138,52 @@ def test_what_failed_is_told_with_reasons_and_what_to_do(akool: Command, book: B
     assert with_job
     assert "  lost ja: failed. The voice [31mbroke. Try again later" in told.out
     assert "  gone ja: expired. It expired. Only sending it again makes a new result" in told.out
-    assert "  more-7 ja: refused." in told.out
-    assert "  and 3 more:\n" in told.out
+    assert "  more-0 ja; more-1 ja; more-2 ja; more-3 ja; more-4 ja and 6 more: refused." in told.out
+    assert "  Each of them:\n" in told.out
     assert f"    akool-async list --failed --out {book.out}\n" in told.out
     assert [one["key"] for one in seen["without_result"]][:2] == ["lost", "gone"]
     assert len(seen["without_result"]) == 13
     assert seen["without_result"][0]["reason"] == "The voice \x1b[31mbroke."
     assert seen["without_result"][0]["advice"].startswith("Try again later")
+
+
+def test_jobs_that_failed_for_one_reason_are_one_cause(akool: Command, book: Book) -> None:
+    book.enter(("other", State.FAILED), reason="Bad URL.")
+    for key, target in (("a", "ja"), ("a", "fr"), ("b", "ja")):
+        book.enter((key, State.SUBMITTED), target=target)
+        job_id = book.read()[key, target].job_id
+        book.enter_again(
+            key, target=target, state=State.FAILED, reason=f'Job {job_id} failed. The vendor says: "mute"'
+        )
+    told = akool("status", "--out", book.out)
+
+    causes = told.out.partition("Without a result:\n")[2].partition("\n\n")[0].splitlines()
+    assert causes[0].startswith('  a ja, fr; b ja: failed. The job failed. The vendor says: "mute". Send it')
+    assert causes[1].startswith("  other ja: refused. Bad URL. ")
+    assert len(causes) == 2
+
+
+def test_the_most_frequent_causes_are_told(akool: Command, book: Book) -> None:
+    for number in range(12):
+        book.enter((f"film-{number}", State.FAILED), reason=f"Reason {number}.")
+    book.enter(("again", State.FAILED), reason="Reason 11.")
+    told = akool("status", "--out", book.out)
+
+    causes = told.out.partition("Without a result:\n")[2].partition("\n\n")[0].splitlines()
+    assert causes[0].startswith("  film-11 ja; again ja: refused. Reason 11. ")
+    assert len(causes) == 12
+    assert causes[10:] == [
+        "  and 2 for other reasons:",
+        f"    akool-async list --failed --out {book.out}",
+    ]
+
+
+def test_two_calls_for_one_video_are_told_apart(akool: Command, book: Book) -> None:
+    for target in ("ja", "fr"):
+        book.enter(("talk", State.IN_DOUBT), target=target, reason="No answer.")
+    told = akool("status", "--out", book.out)
+
+    assert told.out.count(" sent 20") == 2
 
 
 def test_rows_that_an_interrupted_run_did_not_submit_are_counted(

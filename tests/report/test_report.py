@@ -243,6 +243,16 @@ def test_a_first_report_that_was_interrupted_is_finished(
     assert ReportFolder(tmp_path / "report").write(make_report(make_entry())).exists()
 
 
+def test_jobs_that_failed_for_one_reason_are_one_cause() -> None:
+    failed = [
+        make_entry(f"f{n}", state="failed", reason=f"Job {n}abc failed. No speech.", job_id=f"{n}abc")
+        for n in range(3)
+    ]
+    (group,) = find_causes(make_report(*failed))
+
+    assert [(cause.reason, len(cause.shown)) for cause in group.causes] == [("The job failed. No speech.", 3)]
+
+
 def test_causes_are_grouped_and_the_most_frequent_comes_first() -> None:
     failed = [make_entry(f"f{n}", state="failed", reason="No speech.", code=1203) for n in range(12)]
     refused = [make_entry("r", state="refused", reason="Bad URL.")]

@@ -80,7 +80,8 @@ _OPTIONAL: Final = ("reason", "expires", "credits", "file", "video", "job_id", "
 _JSON_LINES: Final = ("", ".jsonl", ".ndjson", ".json", ".txt")
 
 _LEAD: Final = re.compile(
-    r"The vendor refused the call: |Job \w+ failed |A paid call was sent and its answer is not known\. "
+    r"The vendor refused the call: |Job \w+ failed (?:\(error -?\d+\)\. The vendor says: )?|"
+    r"A paid call was sent and its answer is not known\. "
 )
 """What many reasons begin with: the state says as much, and a terminal has little room."""
 

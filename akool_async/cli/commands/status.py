@@ -19,7 +19,7 @@ from akool_async._download import FOLDER_ROW, FileState, SavedResult, local_path
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import ConfigurationError, JournalError
 from akool_async._model.locations import BucketPath
-from akool_async._model.outcomes import Completed
+from akool_async._model.outcomes import Completed, cause_of
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder, result_folder, verify
 from akool_async.cli.catalog import names_for
@@ -58,6 +58,9 @@ from akool_async.cli.options import (
     OutputOptions,
 )
 from akool_async.cli.saved_files import with_results
+
+_NAMED: Final = 5
+"""Entries that are named for one cause."""
 
 
 def status(
@@ -112,11 +115,7 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
             yield f"  {entry_label(entry)}: {WORDS[state_word(entry, found.output)]}, {expiry}"
     if found.without_result:
         yield from ("", "Without a result:")
-        for label, entry in _alike(found.without_result[:MAX_SHOWN]):
-            reason, advice = format_value(entry.reason), advice_for(entry, found.output)
-            why = reason if advice in reason else f"{reason} {advice}".strip()
-            yield f"  {label}: {state_word(entry, found.output)}. {why}"
-        yield from _more(found, len(found.without_result), failed=True)
+        yield from _cause_lines(found)
     if found.to_correct:
         yield from ("", "Refused before they were sent:")
         for row in found.to_correct:
@@ -124,9 +123,9 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
         yield from _more(found, found.counts[TO_CORRECT])
     if found.doubts:
         yield from ("", "In doubt:")
-        for label, entry in _alike(found.doubts[:MAX_SHOWN]):
-            why = format_value(entry.reason)
-            yield f"  {label}: sent {ago(entry.submitted_at, found.now)}. {why}".rstrip()
+        for call in _calls(found.doubts[:MAX_SHOWN]):
+            sent, why = ago(call[0].submitted_at, found.now), format_value(call[0].reason)
+            yield f"  {_names(call)}: sent {sent}. {why}".rstrip()
         yield from _more(found, len(found.doubts), in_doubt=True)
     if found.next_steps:
         yield from ("", "Next:")
@@ -138,11 +137,38 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
         yield from ("", "All entries, with files and reasons:", f"    {found.output.command('list')}")
 
 
-def _alike(entries: Iterable[Entry]) -> Iterator[tuple[str, Entry]]:
-    """Yield what people call entries, with the first of them: the languages of one call in one line."""
-    for _, group in groupby(entries, lambda entry: (entry.key, entry.state, entry.reason, entry.job_id)):
-        first, *others = group
-        yield ", ".join([entry_label(first), *(entry.target for entry in others)]), first
+def _cause_lines(found: JournalStatus) -> Iterator[str]:
+    """Yield why entries have no result, a line for each cause; the most frequent comes first."""
+    causes: dict[tuple[str, str], list[Entry]] = {}
+    for entry in found.without_result:
+        reason, advice = format_value(cause_of(entry.reason, entry.job_id)), advice_for(entry, found.output)
+        end = "" if not reason or reason.endswith(".") else "."
+        why = reason if advice in reason else f"{reason}{end} {advice}".strip()
+        causes.setdefault((state_word(entry, found.output), why), []).append(entry)
+    frequent = sorted(causes.items(), key=lambda cause: -len(cause[1]))[:MAX_SHOWN]
+    for (state, why), entries in frequent:
+        more = f" and {len(entries) - _NAMED:,} more" if len(entries) > _NAMED else ""
+        yield f"  {_names(entries[:_NAMED])}{more}: {state}. {why}".rstrip()
+    hidden = len(found.without_result) - sum(len(entries) for _, entries in frequent)
+    if hidden:
+        yield f"  and {hidden:,} for other reasons:"
+    elif any(len(entries) > _NAMED for _, entries in frequent):
+        yield "  Each of them:"
+    else:
+        return
+    yield f"    {found.output.command('list', failed=True)}"
+
+
+def _calls(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Yield the entries of one paid call together, which has several languages."""
+    for _, call in groupby(entries, lambda entry: (entry.key, entry.submitted_at, entry.reason)):
+        yield [*call]
+
+
+def _names(entries: Iterable[Entry]) -> str:
+    """Return what people call entries, the languages of one video together."""
+    videos = [[*same] for _, same in groupby(entries, lambda entry: entry.key)]
+    return "; ".join(", ".join([entry_label(one[0]), *(entry.target for entry in one[1:])]) for one in videos)
 
 
 def _more(found: JournalStatus, number: int, **option: bool) -> Iterator[str]:
