@@ -64,10 +64,7 @@ nox.options.sessions = ["lint", "types", f"tests-{CURRENT}", "build", "docs", "d
 def install(session: nox.Session, *groups: str, extras: str = "all") -> None:
     """Install the wheel, not the source tree, and the named groups of tools."""
     tools = nox.project.dependency_groups(PYPROJECT, *groups) if groups else []
-    # Most of what is installed is never imported. But tests start processes that may write only short files:
-    # bytecode that one of them compiled would be cut off, and break every later import.
-    compiling = () if "test" in groups else ("--no-compile",)
-    session.install(*compiling, f".[{extras}]", *tools)
+    session.install("--no-compile", f".[{extras}]", *tools)  # most of it is never imported
 
 
 def enter_suite(session: nox.Session) -> None:

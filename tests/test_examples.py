@@ -199,12 +199,9 @@ def machine(engine: Engine, vendor: Vendor) -> Iterator[Machine]:
         yield made
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "engine",
-    [ENGINES[0], *(pytest.param(engine, marks=pytest.mark.thorough) for engine in ENGINES[1:])],
-    ids=str,
-)
+@pytest.mark.parametrize("engine", ENGINES, ids=str)
 def test_tasks_that_are_killed_and_queued_twice_pay_once(engine: Engine) -> None:
     with served(KEY) as vendor, machine(engine, vendor) as here:
         vendor.fault(on="create", kind="reset_after", limit=1)

@@ -248,6 +248,7 @@ async def test_a_service(service):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_fixtures_of_pytest_asyncio(tmp_path: Path) -> None:
     run = run_tests(tmp_path, ASYNCIO + FIXTURES)

@@ -114,6 +114,7 @@ async def test_who_watches_a_job_of_a_batch_sees_its_raw_answers(fast_house: Ope
     assert all(snapshot.raw for snapshot in seen[1:])
 
 
+@pytest.mark.thorough
 @pytest.mark.anyio
 async def test_planned_orders_are_held_by_the_journal_alone(fast_house: Open, tmp_path: Path) -> None:
     orders, numbers = 600, iter(range(600))

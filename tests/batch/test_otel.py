@@ -166,6 +166,7 @@ meters.shutdown()
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 async def test_a_collector_joins_the_spans_of_two_processes(tmp_path: Path) -> None:
     clock = FakeClock(time.time())

@@ -61,7 +61,7 @@ MORE = {"no more": [], "more": [signal.SIGTERM, signal.SIGINT, signal.SIGINT]}
 """Sent after the second signal, while the POST is still under way."""
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("backend", ["asyncio", pytest.param("trio", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("more", MORE.values(), ids=MORE)
 def test_the_second_signal_leaves_in_order(backend: str, more: list[signal.Signals], tmp_path: Path) -> None:
     with served(KEY) as vendor:
@@ -99,6 +99,7 @@ async def test_where_no_call_is_under_way_none_is_said_to_be_waited_for(
     assert "waited for" not in caplog.text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_signal_tears_nothing_of_a_batch_that_is_being_closed(backend: str, tmp_path: Path) -> None:
     with served(KEY) as vendor:

@@ -27,9 +27,25 @@ sys.meta_path.insert(0, Interrupter())
 @pytest.mark.parametrize(
     "module",
     [
-        *("akool_async.cli.app", "cyclopts", "attrs", "anyio", "httpx", "rich", "cattrs"),
-        *("akool_async._model.errors", "akool_async._client", "akool_async._journal", "sqlite3"),
-        "akool_async.cli.commands.status",
+        *(
+            "akool_async.cli.app",
+            "cyclopts",
+            "httpx",
+            "akool_async._journal",
+            "akool_async.cli.commands.status",
+        ),
+        *(
+            pytest.param(other, marks=pytest.mark.thorough)
+            for other in (
+                "attrs",
+                "anyio",
+                "rich",
+                "cattrs",
+                "akool_async._model.errors",
+                "akool_async._client",
+                "sqlite3",
+            )
+        ),
     ],
 )
 def test_ctrl_c_during_an_import_ends_in_order(module: str, tmp_path: Path) -> None:

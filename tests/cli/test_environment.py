@@ -114,7 +114,11 @@ def test_every_command_names_what_is_wrong(
 @pytest.mark.parametrize(
     "command", ["run", *(pytest.param(other, marks=pytest.mark.thorough) for other in ("credit", "doctor"))]
 )
-@pytest.mark.parametrize(("variables", "named"), CASES[:5], ids=[str(number) for number in range(5)])
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [CASES[0], *(pytest.param(*case, marks=pytest.mark.thorough) for case in CASES[1:5])],
+    ids=[str(number) for number in range(5)],
+)
 def test_a_process_of_its_own_shows_no_traceback(
     variables: dict[str, str], named: list[str], command: str, words: dict[str, list[str]], tmp_path: Path
 ) -> None:

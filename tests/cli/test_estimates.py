@@ -43,8 +43,8 @@ async def estimate(requests: list[Request], path: Path, host: str) -> Estimate:
 @pytest.mark.parametrize(
     ("plain", "lips", "before", "after_one"),
     [
-        (2.0, 10.0, 0.001, 0.001),
-        (3.0, 15.0, 0.34, 0.001),
+        pytest.param(2.0, 10.0, 0.001, 0.001, marks=pytest.mark.thorough),
+        pytest.param(3.0, 15.0, 0.34, 0.001, marks=pytest.mark.thorough),
         (2.5, 8.0, 0.25, 0.45),  # the first job says too much of the other kind
     ],
 )

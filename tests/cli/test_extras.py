@@ -63,7 +63,13 @@ def test_the_help_of_every_command_needs_no_other_extra(tmp_path: Path) -> None:
             assert f" {name.split()[0]} " in shown.stdout
 
 
-@pytest.mark.parametrize("words", [("status",), ("list",), ("plan", "videos.csv", "--offline"), ("doctor",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan", "videos.csv", "--offline"),
+        *(pytest.param((word,), marks=pytest.mark.thorough) for word in ("status", "list", "doctor")),
+    ],
+)
 def test_what_needs_no_extra_works_without(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "videos.csv").write_text("url,languages\nhttps://example.com/1.mp4,ja\n", encoding="utf-8")
     ended = akool(tmp_path, *words)
@@ -72,7 +78,16 @@ def test_what_needs_no_extra_works_without(tmp_path: Path, words: tuple[str, ...
     assert "pip install" not in ended.stderr
 
 
-@pytest.mark.parametrize("words", [("mcp",), ("sandbox", "--port", "0"), ("demo",), ("webhook", "serve")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("demo",),
+        *(
+            pytest.param(words, marks=pytest.mark.thorough)
+            for words in (("mcp",), ("sandbox", "--port", "0"), ("webhook", "serve"))
+        ),
+    ],
+)
 def test_what_needs_an_extra_says_which(tmp_path: Path, words: tuple[str, ...]) -> None:
     ended = akool(tmp_path, *words)
 

@@ -127,7 +127,9 @@ def test_csv_is_whole_and_runs_nothing_in_a_spreadsheet(akool: Command, book: Bo
     assert {row["state"] for row in rows} == {"refused"}
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120, 200])
+@pytest.mark.parametrize(
+    "columns", [40, 80, *(pytest.param(wide, marks=pytest.mark.thorough) for wide in (120, 200))]
+)
 def test_a_terminal_gets_what_it_has_room_for(columns: int, full: Book) -> None:
     for key, target in full.read():
         full.enter_again(key, target=target, files=())  # their length depends on the machine
@@ -157,7 +159,9 @@ def test_nothing_is_written(akool: Command, full: Book) -> None:
     assert (full.path.read_bytes(), full.read()) == before
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize(
+    "columns", [40, *(pytest.param(wide, marks=pytest.mark.thorough) for wide in (80, 120))]
+)
 def test_a_long_reason_takes_one_line_on_a_terminal(columns: int, book: Book) -> None:
     reason = "The vendor refused the call: the audio can't be read. " * 9
     book.enter(*((f"talk-{number}", State.FAILED) for number in range(5)), reason=reason, code=1203)

@@ -228,6 +228,7 @@ def test_few_commands_run_at_once(
     assert 1 <= most <= AT_ONCE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [[signal.SIGKILL], [signal.SIGTERM, signal.SIGTERM]])
 def test_no_command_outlives_its_run(
     how: list[signal.Signals], films: Path, out: Path, script: Callable[[str], Path], pids: Path

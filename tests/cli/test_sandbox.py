@@ -76,6 +76,7 @@ def printed_environment(said: str, command: str) -> dict[str, str]:
     return dict(word.partition("=")[::2] for word in shlex.split(line.removesuffix(command)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", [[], ["--api-key", "short", "--client-id", "a client's id"]])
 def test_what_it_prints_works_with_webhook_serve_and_the_client(options: list[str], tmp_path: Path) -> None:
     with sandbox("--fast", *options) as (running, http):

@@ -38,6 +38,7 @@ def test_bash_completes_commands_and_options(akool: Command, tmp_path: Path) -> 
     assert {"serve"} <= set(completed(script, "akool-async", "webhook", ""))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shell", ["zsh", "fish", "powershell"])
 def test_other_shells_are_told_of_every_command(shell: str, akool: Command) -> None:
     told = akool("completion", shell)

@@ -130,7 +130,13 @@ def test_an_inbox_that_can_not_be_made_is_told_before_anything_is_paid(
     assert vendor.audit.jobs == ()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        *(pytest.param(other, marks=pytest.mark.thorough) for other in (signal.SIGINT, signal.SIGHUP)),
+    ],
+)
 def test_a_flood_of_nonsense_is_counted_and_answered_alike(
     number: signal.Signals, out: Path, vendor: Sandbox
 ) -> None:

@@ -27,6 +27,7 @@ async def command(home: Any, *words: str, cwd: Path) -> subprocess.CompletedProc
     return await run_sync(run)
 
 
+@pytest.mark.thorough
 async def test_a_catalog_of_files_and_objects_is_planned_and_saved_in_a_bucket(
     fast_house: Open, bucket: TestBucket, tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ async def test_preflight_leaves_a_file_that_can_not_be_read_to_its_turn(
     assert "can't be read: Input/output error" in reason
 
 
+@pytest.mark.thorough
 @needs_it
 @pytest.mark.timeout(600)
 async def test_a_catalog_with_a_file_that_can_not_be_read_is_planned_and_run(

@@ -358,6 +358,7 @@ async def test_the_same_content_at_two_paths_is_a_question(
     assert "the same content at another path: one video, or two?" in refused.reason
 
 
+@pytest.mark.thorough
 async def test_plan_and_run_ask_about_a_folder_that_was_moved(
     fast_house: Open, bucket: TestBucket, tmp_path: Path
 ) -> None:

@@ -157,6 +157,7 @@ def test_nothing_is_left_behind():
 """
 
 
+@pytest.mark.thorough
 def test_with_the_plugin_of_anyio_and_without_any_on_both_backends(tmp_path: Path) -> None:
     run = run_tests(tmp_path, ANYIO + GOOD + MIXED)
 

@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("plugin", ["anyio", "asyncio"])
+@pytest.mark.parametrize("plugin", ["anyio", pytest.param("asyncio", marks=pytest.mark.thorough)])
 def test_the_tests_of_a_service_in_the_documentation(plugin: str, tmp_path: Path) -> None:
     program = ROOT / "examples" / "service_fastapi.py"
     (tmp_path / program.name).write_bytes(program.read_bytes())

@@ -173,6 +173,7 @@ async def test_what_waited_for_its_turn_is_sent_with_the_urls_of_its_last_catalo
     assert "Signature=new" in bench.sandbox.audit.creates[0].payload["url"]
 
 
+@pytest.mark.thorough
 async def test_a_worker_until_all_is_done_ends_where_nothing_is_left(bench: Bench, tmp_path: Path) -> None:
     environment = os.environ | {"AKOOL_API_KEY": "canary-5d1", "AKOOL_LEDGER": bench.url}
     command = ["-m", "akool_async", "worker", "--name", "one", "--until-done", "--out", str(tmp_path)]
