@@ -71,10 +71,7 @@ class OutcomeListener(Protocol):
 
 
 class BatchState:
-    """What all steps of one batch share.
-
-    Jobs are polled by `polling` where callbacks are heard, else by `schedule`.
-    """
+    """What all steps of a batch share; jobs are polled by `polling`, or without callbacks by `schedule`."""
 
     def __init__(
         self,
@@ -274,6 +271,15 @@ class BatchState:
         await self.in_flight.acquire(len(entries))
         for entry in entries:
             entry.slots = self.in_flight
+            if entry.name in self.withdrawals.done:  # while it waited
+                entry.release_slot()
+
+    def mark_withdrawn(self, name: tuple[str, str]) -> None:
+        """An entry was withdrawn: its task may wait long for its turn to see that, and needs no slot."""
+        self.withdrawals.done.add(name)
+        for waiting in self.payers.values():
+            if waiting.name == name:
+                waiting.release_slot()
 
     def take_slot_of_job(self, batch_entry: BatchEntry) -> None:
         """Let an entry carry the slot of a job that exists already, even above the cap.

@@ -16,7 +16,7 @@ class Statistics:
     Attributes:
         pulled: entries (one per request and language) taken from the source.
         waiting: entries that are pulled and not submitted yet, or done and not handed out yet.
-        in_flight: jobs at the vendor.
+        in_flight: jobs at the vendor, and those that are about to be submitted.
         completed: entries that ended so; likewise the five others.
         doubts_resolved: doubts that were resolved: by a callback or an id in the answer that the API
             confirmed, or by the caller.

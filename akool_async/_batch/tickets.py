@@ -194,7 +194,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         for name in pending.new:
             self._signed.pop(name, None)
             if pending.written:  # it may have been pulled meanwhile
-                self._state.withdrawals.done.add(name)
+                self._state.mark_withdrawn(name)
                 self._withdrawn_names[name] = fingerprint(pending.requests[name], name[1])
         pending.let_go()
 
@@ -295,7 +295,7 @@ class SubmittedRequests(AsyncIterator[Request]):
         decided()
         if not withdrawn:
             return
-        self._state.withdrawals.done.add(name)
+        self._state.mark_withdrawn(name)
         self._superseded.discard(name)
         self._withdrawn_works.add((entry.fingerprint, entry.target))
         self._withdrawn_names[name] = entry.fingerprint

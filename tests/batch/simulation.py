@@ -227,6 +227,8 @@ async def _run(
             async with open_batch(client, wanted, **options) as batch:
                 async for outcome in batch:
                     outcomes.append(outcome)
+                seen = batch.statistics()
+                assert (seen.in_flight, seen.waiting) == (0, 0), f"something is held after the end: {seen}"
         except AkoolError:
             pass  # what stopped the batch; its entries are checked all the same
     return outcomes

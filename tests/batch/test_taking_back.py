@@ -36,7 +36,7 @@ from akool_async._journal.operations import WithdrawPlanned
 from akool_async._journal.store import Store
 from akool_async.sandbox import Fault
 from tests.client.conftest import House, Open, video
-from tests.client.moments import until
+from tests.client.moments import held_back, until
 
 pytestmark = pytest.mark.anyio
 TURNS = 200
@@ -343,6 +343,51 @@ async def test_what_was_taken_back_is_not_sent_in_place_of_what_was_submitted_si
     assert waiting.sent == [sent_as("new")]
     assert entry is not None
     assert entry.request.webhook_url == "https://hooks.example/new"
+
+
+async def test_what_was_taken_back_is_not_in_flight_while_its_task_waits_for_its_turn(
+    house: Open, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house() as home:
+        client, counted = await home.client(), []
+        with anyio.fail_after(55), held_back(home.sandbox, "create") as answer:
+            async with open_batch(client, journal=journal, max_submits=1) as batch:
+                first = await batch.submit(video(1))
+                ticket = await batch.submit(video(2, key="k"))
+                await until(lambda: batch.statistics().in_flight == 2)
+                assert await batch.cancel("k", "ja")
+                counted.append(batch.statistics().in_flight)
+                assert isinstance(await ticket.outcome(), NotSubmitted)
+                answer()
+                assert isinstance(await first.outcome(), Completed)
+                await until(lambda: batch.statistics().in_flight == 0)
+
+        assert [job.url for job in home.sandbox.audit.jobs] == [video(1).url]
+    assert counted == [1]
+
+
+async def test_what_was_taken_back_while_it_waited_for_a_slot_does_not_keep_it(
+    house: Open, tmp_path: Path
+) -> None:
+    async with open_journal(tmp_path / "j.sqlite3") as journal, house(time_scale=1.0) as home:
+        client, arrived = await home.client(), threading.Event()
+        with anyio.fail_after(55):
+            async with open_batch(client, journal=journal, max_in_flight=2, max_submits=1) as batch:
+                await batch.submit(video(0))
+                await until(lambda: journal.counts()[State.SUBMITTED])
+                with held_back(home.sandbox, "create", arrived) as answer:
+                    await batch.submit(video(1))
+                    await until(arrived.is_set)
+                    await batch.submit(video(2, key="k"))
+                    await until(lambda: batch.statistics().pulled == 3)
+                    assert await batch.cancel("k", "ja")
+                    home.sandbox.engine.clock.scale = 2000.0  # the first job ends, and frees its slot
+                    await until(lambda: batch.statistics().completed == 1)
+                    await turns()
+                    counted = batch.statistics().in_flight
+                    answer()
+
+    assert counted == 1
 
 
 async def test_what_waits_is_sent_as_it_was_submitted_last(house: Open, tmp_path: Path) -> None:
