@@ -7,7 +7,7 @@ template makes names, the journal holds each for one entry, the folder tells whi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -71,6 +71,13 @@ LONGEST_ENDING: Final = f"{max(_WHOLE, key=len)}.part.about.new"
 """The longest that follows a name while its files are downloaded."""
 
 _BEGUN: Final = tuple(f"{ending}.part" for ending in ENDINGS.values())
+
+
+def free_names(
+    names: Iterable[str], is_there: Callable[[str], bool], endings: Sequence[str] = _WHOLE
+) -> Iterator[str]:
+    """Yield those of some names with which no file that has one of these endings is there."""
+    return (name for name in names if not any(is_there(f"{name}{ending}") for ending in endings))
 
 
 @attrs.frozen(kw_only=True)
@@ -369,5 +376,4 @@ class ResultSaver:
     ) -> tuple[str, ...]:
         """Return names of an entry with which no file that has one of these endings is there."""
         names = self._output.templates.names(entry.request, entry.target)
-        unused = (name for name in names if not any(is_there(f"{name}{ending}") for ending in endings))
-        return tuple(islice(unused, MOST_NAMES))
+        return tuple(islice(free_names(names, is_there, endings), MOST_NAMES))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import enum
-import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, overload
@@ -18,7 +15,6 @@ import attrs
 from akool_async._batch import OnInDoubt
 from akool_async._batch.preflight import Preflight, RequestCheck
 from akool_async._batch.resume import why_replaced
-from akool_async._batch.saving import LONGEST_ENDING
 from akool_async._client import AkoolClient
 from akool_async._journal import Entry, open_journal
 from akool_async._model.errors import (
@@ -32,20 +28,18 @@ from akool_async._model.errors import (
     UnexpectedRedirectError,
     WrongHostError,
 )
-from akool_async._model.filenames import collision_key, template_of
 from akool_async._model.fingerprint import KeyedVideos, is_other_work
-from akool_async._model.locations import BucketPath
-from akool_async._model.outcomes import MANIFEST, is_unverified
+from akool_async._model.outcomes import is_unverified
 from akool_async._model.requests import private_inputs
 from akool_async._model.states import WITHOUT_RESULT, State
-from akool_async._storage import result_folder
-from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue, SourceLocation, names_for
+from akool_async.cli.catalog import Catalog, CatalogError, CatalogItem, Issue
 from akool_async.cli.options import JOURNAL, OutputOptions
 from akool_async.cli.other_journals import find_paid_elsewhere
 from akool_async.cli.other_work import PAID, other_video, other_work, what_differs
 from akool_async.cli.paid_work import PaidWork, find_repeated_files
+from akool_async.cli.planned_names import PlannedNames
 from akool_async.cli.prices import UNKNOWN, Estimate, JobPrice, Prices
-from akool_async.cli.saved_files import are_gone, is_saved
+from akool_async.cli.saved_files import are_gone
 from akool_async.cli.server_check import ServerCheck, check
 
 
@@ -110,6 +104,7 @@ class PlanEntry:
         entry: the journal's entry, if there is one.
         price: what a new job would probably cost.
         check: what a look into its files says, if there was one.
+        name: what its files will be called, or are; "" where its row or the journal says it.
     """
 
     item: CatalogItem
@@ -118,6 +113,7 @@ class PlanEntry:
     entry: Entry | None = None
     price: JobPrice = UNKNOWN
     check: RequestCheck | None = None
+    name: str = ""
 
     @property
     def cost(self) -> float | None:
@@ -138,11 +134,14 @@ class PlanEntries(Sequence[PlanEntry]):
         self._actions: list[PlannedAction] = []
         self._prices: list[JobPrice] = []
         self._found: dict[int, Entry] = {}
+        self._names: dict[int, str] = {}
 
-    def add(self, action: PlannedAction, found: Entry | None, price: JobPrice) -> None:
+    def add(self, action: PlannedAction, found: Entry | None, price: JobPrice, name: str) -> None:
         """Add what would be done with the next entry."""
         if found is not None:
             self._found[len(self._actions)] = found
+        if name:
+            self._names[len(self._actions)] = name
         self._actions.append(action)
         self._prices.append(price)
 
@@ -150,8 +149,8 @@ class PlanEntries(Sequence[PlanEntry]):
         names = ((item, target) for item in self._items for target in item.request.targets)
         for number, (item, target) in enumerate(names):
             action, price = self._actions[number], self._prices[number]
-            found = self._found.get(number)
-            yield PlanEntry(item=item, target=target, action=action, entry=found, price=price)
+            found, name = self._found.get(number), self._names.get(number, "")
+            yield PlanEntry(item=item, target=target, action=action, entry=found, price=price, name=name)
 
     def __len__(self) -> int:
         return len(self._actions)
@@ -251,8 +250,6 @@ class Plan:
 
 _MANY: Final = 5
 """New jobs from which on it is said that no journal is there."""
-_SHORT: Final = 400
-"""Bytes of a folder for results that leave room for each name without folders, on disk and in a bucket."""
 
 
 async def make_plan(
@@ -275,17 +272,18 @@ async def make_plan(
     exists = await anyio.Path(journal).exists()
     async with open_journal(journal if exists else ":memory:", read_only=exists) as opened:
         paid_work = PaidWork()
+        names = PlannedNames(output.out, catalog.items, pay_again=rules.pay_again)
         videos = KeyedVideos(item.request.key for item in catalog.items)
         # All of the journal, not only this catalog: the same work may be paid under another key in it.
         async for entry in opened.entries():
             prices.add(entry)
             paid_work.add(entry)
+            names.record(entry)
             if entry.state in PAID:
                 videos.add(entry.key, entry.request)
         entries = PlanEntries(catalog.items)
         issues: list[Issue] = []
-        names = _ResultNames(output, rules)
-        for item in catalog.items:
+        for row, item in enumerate(catalog.items):
             differing: dict[str, list[str]] = {}  # languages, by what differs in them
             other_videos: list[str] = []
             for target in item.request.targets:
@@ -293,13 +291,14 @@ async def make_plan(
                 action = rules.action(found)
                 if action is PlannedAction.SAVED and found is not None:
                     action = _action_for_saved(found, output)
+                name = ""
                 if action.is_paid:  # only a job that would be made needs a name here
                     try:
-                        if names.has_result(item, target):
-                            action = PlannedAction.FOUND
+                        name, is_saved = names.settle(item, target, row, found)
+                        action = PlannedAction.FOUND if is_saved else action
                     except ConfigurationError as error:
                         issues.append(Issue(item.where("key"), f"{error.message} {error.advice}"))
-                entries.add(action, found, prices.price(item.request) if action.is_paid else UNKNOWN)
+                entries.add(action, found, prices.price(item.request) if action.is_paid else UNKNOWN, name)
                 if found is None:
                     # What the journal has is resumed as it was entered, by whichever rules.
                     if action is PlannedAction.SUBMIT and videos.names_other(item.request):
@@ -343,7 +342,7 @@ async def make_plan(
                 *([elsewhere] if elsewhere else []),
                 *catalog.notes,
                 *(one for one in renamed if isinstance(one, str)),
-                *_shared_names(entries),
+                *names.notes(),
             ),
         )
     if client is None:
@@ -354,46 +353,6 @@ async def make_plan(
     if checked.issues:
         raise CatalogError(checked.issues)
     return attrs.evolve(plan, checked=checked)
-
-
-class _ResultNames:
-    """The names that new results would get: whether something is there already, and whether they fit."""
-
-    def __init__(self, output: OutputOptions, rules: RetryRules) -> None:
-        self._out = output.out
-        # A long catalog has names by the hundred thousand: each is made only where something depends on it.
-        utf8 = sys.getfilesystemencoding() == "utf-8"
-        self._any_fits = utf8 and len(os.fsencode(str(output.out))) <= _SHORT
-        self._folder = cache(partial(result_folder, output.out, None))
-        is_folder = not isinstance(output.out, BucketPath) and output.out.is_dir()
-        self._may_be_saved = is_folder and not rules.pay_again
-        self._checked: set[str] = set()
-        """Folders of names, each of which is looked at once."""
-
-    def has_result(self, item: CatalogItem, target: str) -> bool:
-        """Whether the result of an entry is there already.
-
-        Another journal paid for it, or this one before it was lost, perhaps after the job failed that this
-        one knows.
-
-        Raises:
-            ConfigurationError: the job would be paid for, and its result could not be saved under its name.
-        """
-        in_folders = "/" in item.names
-        if self._any_fits and not (self._may_be_saved or in_folders):
-            return False
-        name = template_of(item.names).name(item.request, target)
-        manifest = self._out / f"{name}{MANIFEST}"
-        if self._may_be_saved and is_saved(manifest, item.key_for(target), target, item.request):
-            return True
-        folder = name.rpartition("/")[0]
-        is_new = in_folders and folder not in self._checked
-        self._checked.add(folder)
-        if is_new or not self._any_fits or len(name.encode()) > _SHORT:
-            self._folder().check_name(f"{name}{LONGEST_ENDING}")
-        if is_new:
-            self._folder().check_writable(name)
-        return False
 
 
 async def _paid_elsewhere(entries: Iterable[PlanEntry], output: OutputOptions, catalog: Path) -> str:
@@ -419,23 +378,3 @@ def _action_for_saved(found: Entry, output: OutputOptions) -> PlannedAction:
     if are_gone(found.files, output.out, found.name):
         return PlannedAction.RESTORE
     return PlannedAction.UNVERIFIED if is_unverified(found.reason) else PlannedAction.SAVED
-
-
-def _shared_names(entries: Iterable[PlanEntry]) -> Iterator[str]:
-    """Tell which new entries would get a name that another one has, by a template that the caller chose."""
-    first: dict[int, SourceLocation] = {}
-    count, example = 0, ""
-    for entry in entries:
-        # The usual templates are left out: a catalog has names by the hundred thousand, and these differ.
-        if entry.item.names == names_for(entry.item.request.key):
-            continue
-        template = template_of(entry.item.names)
-        name = (entry.entry and entry.entry.name) or template.name(entry.item.request, entry.target)
-        place = first.setdefault(hash(collision_key(name)), entry.item.place)
-        if entry.action.is_paid and place != entry.item.place:
-            other = next(islice(template.names(entry.item.request, entry.target), 1, None))
-            count += 1
-            example = example or f"{entry.item.place}: {name!r} is taken by {place}, so it becomes {other!r}"
-    if count:
-        more = f", and {count - 1:,} more like it" * (count > 1)
-        yield f"{example}{more}. Put {{key}} into --names to tell them apart yourself."

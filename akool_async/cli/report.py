@@ -153,7 +153,8 @@ def plan_rows(plan: Plan, output: OutputOptions, *, all_fields: bool = True) -> 
     for planned in plan.entries:
         item, entry = planned.item, planned.entry
         files = [] if entry is None else files_of(entry, output)
-        name = (entry and entry.name) or template_of(item.names).name(item.request, planned.target)
+        name = planned.name or (entry and entry.name)
+        name = name or template_of(item.names).name(item.request, planned.target)
         row = {
             "key": planned.key,
             "target": planned.target,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Final
 import anyio
 import attrs
 
-from akool_async._download import find_file, is_there, read_manifest
+from akool_async._download import find_file, is_there
 from akool_async._journal import Entry
 from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.locations import BucketPath, result_path
 from akool_async._model.outcomes import MANIFEST
-from akool_async._model.requests import Request
 from akool_async.cli.options import DEFAULT_OUTPUT, JOURNAL, OutputOptions
 
 _SAMPLES: Final = 20
@@ -104,13 +102,3 @@ def locate(file: str, output: OutputOptions, name: str) -> Path:
     # A journal may be named alone: its results are beside it, or where they were saved.
     beside = find_file(file, output.path.parent, name)
     return beside if is_there(beside) else path
-
-
-def is_saved(manifest: Path, key: str, target: str, request: Request) -> bool:
-    """Whether a manifest says that a result of this entry is saved; one that can't be read says nothing."""
-    if isinstance(manifest, BucketPath):  # the run looks there, before it pays
-        return False
-    with suppress(OSError):
-        result = read_manifest(manifest, any_owner=True) if os.path.lexists(manifest) else None
-        return result is not None and result.is_of(key, target, request)
-    return False
