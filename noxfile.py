@@ -58,7 +58,7 @@ SUITE = (*AT_ONCE, "-m", "not thorough", "--durations=20")
 WALKS = ("1", "2000")
 """First seed and number of the simulated batches: the same each time, so that a run can be repeated."""
 
-nox.options.sessions = ["lint", "types", f"tests-{CURRENT}", "build", "docs", "demo"]
+nox.options.sessions = ["lint", "types", f"tests-{CURRENT}", "docs"]
 
 
 def install(session: nox.Session, *groups: str, extras: str = "all") -> None:

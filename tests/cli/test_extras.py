@@ -53,6 +53,7 @@ def akool(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.thorough
 def test_the_help_of_every_command_needs_no_other_extra(tmp_path: Path) -> None:
     assert {"av", "mcp", "cryptography"} <= only_with_extras()
     shown = akool(tmp_path, "--help")
@@ -96,6 +97,7 @@ def test_what_needs_an_extra_says_which(tmp_path: Path, words: tuple[str, ...]) 
     assert "akool-async[" in ended.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_results_for_a_bucket_need_the_extra_of_a_plan_and_of_a_run(tmp_path: Path, command: str) -> None:
     (tmp_path / "videos.csv").write_text("url,languages\nhttps://example.com/1.mp4,ja\n", encoding="utf-8")

@@ -70,7 +70,7 @@ def test_nothing_is_spent_where_nobody_can_be_asked(
     assert vendor.audit.creates == ()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [COMMANDS[0], pytest.param(COMMANDS[1], marks=pytest.mark.thorough)])
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 130)])
 def test_on_a_terminal_it_is_asked(
     command: list[str], answer: str, code: int, out: Path, vendor: Sandbox

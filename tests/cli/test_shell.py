@@ -48,6 +48,7 @@ def test_other_shells_are_told_of_every_command(shell: str, akool: Command) -> N
     assert "on-saved" in told.out
 
 
+@pytest.mark.thorough
 def test_the_manual_has_every_command_and_option(akool: Command) -> None:
     told = akool("man")
     text = told.out.replace("\\-", "-").replace("\\", "")

@@ -97,6 +97,7 @@ async def test_without_share_a_file_is_refused_and_the_way_is_named(
     assert "--share s3://bucket/prefix" in " ".join(ran.stderr.split())
 
 
+@pytest.mark.thorough
 async def test_a_plan_says_that_no_file_can_be_shared_without_credentials(
     fast_house: Open, bucket: TestBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.mark.thorough
 async def test_a_job_in_virtual_time_takes_few_calls(tmp_path: Path) -> None:
     clock, profile = VirtualClock(), cProfile.Profile()
     sandbox = Sandbox(media=False, clock=clock.sandbox_time)

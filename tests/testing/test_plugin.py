@@ -199,6 +199,7 @@ def test_what_would_cost_money_or_the_key_fails_a_test(tmp_path: Path) -> None:
         assert words in run.output
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is")
 def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

@@ -115,6 +115,7 @@ async def test_every_doubt_is_cleared_up_also_after_kills(tmp_path: Path) -> Non
     print(f"{KILLS} kills, {len(made)} jobs, {lost} answers lost, {len(unsent)} killed before they were sent")
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 async def test_a_callback_that_came_while_no_batch_ran_clears_up_the_next_runs_doubt(tmp_path: Path) -> None:
     clock = FakeClock(time.time())  # stands still while the first run lives: no callback comes

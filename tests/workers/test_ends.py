@@ -184,7 +184,11 @@ async def test_a_worker_until_all_is_done_ends_where_nothing_is_left(bench: Benc
 
 
 @pytest.mark.parametrize(
-    ("folder", "reason"), [("file", "file is not a folder."), ("new", "A worker named one is running.")]
+    ("folder", "reason"),
+    [
+        pytest.param("file", "file is not a folder.", marks=pytest.mark.thorough),
+        ("new", "A worker named one is running."),
+    ],
 )
 async def test_a_worker_that_can_not_begin_says_why(
     bench: Bench, tmp_path: Path, folder: str, reason: str
