@@ -16,7 +16,6 @@ from akool_async import (
     AkoolClient,
     Completed,
     Entry,
-    EntryUpdate,
     Failed,
     InDoubt,
     Journal,
@@ -31,6 +30,7 @@ from akool_async import (
     open_journal,
 )
 from akool_async._client import ClientSession
+from akool_async._journal import EntryUpdate
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, OFTEN, QUICK, House, Open, video
 from tests.client.moments import HurriedClock

@@ -17,7 +17,6 @@ import pytest
 from akool_async import (
     AkoolClient,
     Completed,
-    EntryUpdate,
     InDoubt,
     NotSubmitted,
     Outcome,
@@ -30,6 +29,7 @@ from akool_async import (
     open_journal,
 )
 from akool_async._batch.limits import CreditBudget, DoubtBreaker
+from akool_async._journal import EntryUpdate
 from akool_async._storage import local_names as local
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video

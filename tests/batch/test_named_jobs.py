@@ -10,7 +10,6 @@ import pytest
 
 from akool_async import (
     Completed,
-    EntryUpdate,
     InDoubt,
     JobNotFoundError,
     NetworkError,
@@ -19,7 +18,7 @@ from akool_async import (
     State,
     Status,
 )
-from akool_async._journal import BatchJournal
+from akool_async._journal import BatchJournal, EntryUpdate
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback
 from tests.batch.seam import START, Seam, made, opened, video

@@ -19,7 +19,6 @@ import pytest
 from akool_async import (
     AkoolClient,
     Completed,
-    EntryUpdate,
     InDoubt,
     Journal,
     JournalWriteError,
@@ -29,6 +28,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._journal import EntryUpdate
 from tests.client.conftest import KEY, OFTEN, QUICK, video
 
 pytestmark = pytest.mark.anyio

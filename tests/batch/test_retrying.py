@@ -17,7 +17,6 @@ from akool_async import (
     AkoolClient,
     Completed,
     ConfigurationError,
-    EntryUpdate,
     Expired,
     Failed,
     FixedSchedule,
@@ -33,6 +32,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._journal import EntryUpdate
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, video
 

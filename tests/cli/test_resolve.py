@@ -13,7 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from akool_async import AkoolClient, EntryUpdate, Snapshot, State, TranslationRequest, open_journal
+from akool_async import AkoolClient, Snapshot, State, TranslationRequest, open_journal
+from akool_async._journal import EntryUpdate
 from akool_async.cli.commands import resolve as resolve_command
 from akool_async.cli.doubts import why_of_another_call
 from akool_async.sandbox import Fault, Sandbox
