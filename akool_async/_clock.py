@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Final, Protocol
 
 import anyio
@@ -61,13 +62,10 @@ class SystemClock:
     """
 
     monotonic = staticmethod(anyio.current_time)
+    now = staticmethod(partial(datetime.now, UTC))
 
     def __init__(self, seed: int | None = None) -> None:
         self.random = random.Random(seed).random  # noqa: S311 - spreads waits, guards no secret
-
-    def now(self) -> datetime:
-        """Return the wall clock, aware, in UTC."""
-        return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
         """Wait; can be cancelled."""

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.in_doubt import DoubtResolver
+from akool_async._batch.limits import Changes
 from akool_async._batch.state import BatchState
 from akool_async._client import new_token, with_token
 from akool_async._journal import Entry
@@ -68,7 +69,8 @@ class WebhookCoordinator:
         self._tasks: TaskGroup | None = None
         self._polling = polling
         self._before_response: dict[str, list[Callback]] = {}
-        self._under_way: set[anyio.Event] = set()
+        self._under_way: set[object] = set()
+        self._answers = Changes()
         self._doubt_ids: Counter[str] = Counter()
 
     # What goes out.
@@ -86,19 +88,19 @@ class WebhookCoordinator:
 
         The request with the token is for the POST alone; what is recorded and handed out lacks it.
         """
-        token, addressed, answered = "", request, anyio.Event()
+        token, addressed, post = "", request, object()
         if self.uses_token(request):
             token = new_token()
             addressed = attrs.evolve(request, webhook_url=with_token(str(self._webhook.url), token))
             self._before_response[token] = []
         # From here on no job may be given to a doubt: this POST's own answer may be about to name it.
-        self._under_way.add(answered)
+        self._under_way.add(post)
         try:
             yield token, addressed
         finally:
             self._before_response.pop(token, None)
-            self._under_way.remove(answered)
-            answered.set()
+            self._under_way.remove(post)
+            self._answers.notify()
 
     @property
     def posts_under_way(self) -> int:
@@ -107,8 +109,9 @@ class WebhookCoordinator:
 
     async def _answered(self) -> None:
         """Wait until the POSTs that are under way now have said which jobs are theirs."""
-        for answered in tuple(self._under_way):
-            await answered.wait()
+        posts = frozenset(self._under_way)
+        while posts & self._under_way:
+            await self._answers.wait()
 
     def finished_before_response(self, token: str, job_id: str) -> bool:
         """Return whether a callback has already reported the job of a POST under way as ended."""

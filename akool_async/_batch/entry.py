@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import heapq
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -105,7 +106,16 @@ class BatchEntry:
     def submitted(self, job: Job, sent_at: datetime | None, token: str) -> BatchEntry:
         """Take over the job that the POST made."""
         # Without what nobody asks a job in flight for: it would be most of what it holds in memory.
-        self.job = attrs.evolve(job, raw=EMPTY, video_id="", task_id="")
+        self.job = Job(
+            id=job.id,
+            target=job.target,
+            source_language=job.source_language,
+            status=job.status,
+            created_at=job.created_at,
+            seconds_locked=job.seconds_locked,
+            credits_locked=job.credits_locked,
+            raw=EMPTY,
+        )
         self.submitted_at, self.token = sent_at, token
         return self
 
@@ -217,10 +227,8 @@ class TrackedJob:
             self.ended(self.batch_entry, watch)
 
 
-# Outcomes that wait for the caller.
-#
-# Not a memory stream: that hands an item to a waiting task, and one that the event loop itself cancels
-# just then (as `asyncio.wait_for` does) would take the outcome with it.
+# Outcomes that wait for the caller. Not a memory stream: that hands an item to a waiting task, and one that
+# the event loop itself cancels just then (as `asyncio.wait_for` does) would take the outcome with it.
 
 
 _TURN: Final = 16
@@ -287,7 +295,7 @@ class FinishedQueue:
         snapshot = watch.state.snapshot
         expires = 0.0  # there is nothing to be fetched
         if snapshot is not None and snapshot.url:
-            expires = float("inf") if snapshot.expires_at is None else snapshot.expires_at.timestamp()
+            expires = math.inf if (at := snapshot.expires_at) is None else at.timestamp()
         heapq.heappush(self._heap, (expires, next(self._order), batch_entry, watch))
         self._waiting.release()
 
@@ -298,9 +306,8 @@ class FinishedQueue:
         return batch_entry, watch
 
 
-# Jobs that an earlier run left at the vendor, taken up before the source comes to them.
-#
-# A source may come to them late or never, and their results expire meanwhile.
+# Jobs that an earlier run left at the vendor, taken up before the source comes to them: it may do so late or
+# never, and their results expire meanwhile.
 
 
 class RecoveredJobs:

@@ -8,8 +8,8 @@ Resume enters at the step that the journal names: `Resumer` starts a known job a
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -20,7 +20,7 @@ from anyio.abc import TaskStatus
 
 from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
-from akool_async._batch.limits import Permit, StopCause, WeightedSemaphore
+from akool_async._batch.limits import StopCause, WeightedSemaphore
 from akool_async._batch.post import AnswerRecorder, Post
 from akool_async._batch.resume import Resumer
 from akool_async._batch.saving import RETRY_NEXT_RUN, FileNames, ResultSaver
@@ -133,7 +133,9 @@ class EntryLife:
         # Only now is the next request pulled: what is pulled and not sent is not in the journal yet.
         task_status.started()
         began, failures = self._clock.monotonic(), 0
-        with self._shown_as_submitting(entries, permit):
+        shown = entries  # all of them, however few are sent again
+        self._state.board.start_submit(shown, began)
+        try:
             # A loop: what surely made no job is sent again, and only for the languages concerned.
             while entries:
                 names = [entry.name for entry in entries] if private else []
@@ -162,6 +164,9 @@ class EntryLife:
                             entries, "The vendor could not be reached for too long."
                         )
                     await self._state.take_step(partial(self._sleep_until, self._clock.monotonic() + wait))
+        finally:
+            self._state.board.end_submit(shown)
+            permit.release()
         return None
 
     async def _attempt(self, post: Post, private: list[tuple[str, str]]) -> None:
@@ -272,15 +277,6 @@ class EntryLife:
                 self._state.abandon_job(entry, error)
 
     # The steps of the first half.
-
-    @contextmanager
-    def _shown_as_submitting(self, entries: list[BatchEntry], permit: Permit) -> Iterator[None]:
-        self._state.board.start_submit(entries, self._clock.monotonic())
-        try:
-            yield
-        finally:
-            self._state.board.end_submit(entries)
-            permit.release()
 
     @asynccontextmanager
     async def _clearance(self, entry: BatchEntry) -> AsyncIterator[str]:

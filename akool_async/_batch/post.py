@@ -168,10 +168,9 @@ class Post:
     def answered(self) -> bool:
         """Whether the vendor said what became of an entry."""
         # A clear refusal shows that the host works, as much as a job does: it ends a run of doubts.
-        refused = any(
+        return bool(self.submitted) or any(
             isinstance(failure.error, AccountError | CallerError | VendorError) for failure in self.failures
         )
-        return refused or bool(self.submitted)
 
     @property
     def rate_limited(self) -> bool:
@@ -191,8 +190,10 @@ class Post:
             changed.append((entry, change))
         for failure in self.failures:
             changed.append((failure.entry, self._failure_change(failure, previous_doubt, now)))
-        in_doubt = any(failure.disposition.state is State.IN_DOUBT for failure in self.failures)
-        if self.other_ids and not in_doubt:  # they may be billed, so some entry has to name them
+        # They may be billed, so some entry has to name them.
+        if self.other_ids and not any(
+            failure.disposition.state is State.IN_DOUBT for failure in self.failures
+        ):
             entry, change = changed[0]
             changed[0] = (entry, attrs.evolve(change, doubt_ids=self.other_ids))
         return [change for _, change in changed]
@@ -296,7 +297,8 @@ class AnswerRecorder:
             self._report(SubmittedEvent(**entry.event_fields, credits_locked=job.credits_locked))
             finished = self._callbacks.finished_before_response(post.token, job.id)
             self._state.poll(entry, None if finished else 0.0)
-        self.end_failed(post)
+        if post.failures:
+            self.end_failed(post)
 
     def end_failed(self, post: Post) -> None:
         """End the entries that an error ended, and keep those that are sent again."""

@@ -288,7 +288,7 @@ class Resumer:
         if pulled and not again and self._is_elsewhere(batch_entry, mark, any_query=True):
             return _OTHER_INPUTS if private_inputs(request) else OTHER_QUERY
         # What is submitted one by one is asked for by the journal alone, which knows what was withdrawn.
-        if _has_files(request) and _asks_for_query(request, entry) and self._state.listener is None:
+        if self._state.listener is None and _asks_for_query(request, entry) and _has_files(request):
             content = work_by_content(request, target)
             if content and not self._unkeyed.add(content, target) and not again:
                 return _SAME_CONTENT

@@ -15,7 +15,6 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 import anyio
-from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 
 from akool_async._background import LongLived
@@ -327,7 +326,6 @@ class BatchJournal(Journal, BatchReads):
         """
         writer = self._open_writer
         operation = RecordIntent(requests, token, self._now(), names, traceparent)
-        await checkpoint_if_cancelled()
         await writer.write(operation, operation.undo)
 
     async def enter(self, *requests: Request, then: Callable[[bool], object] = lambda _entered: None) -> None:
@@ -362,7 +360,7 @@ class BatchJournal(Journal, BatchReads):
                 gives an entry the job of another one, or names an entry that does not exist.
             JournalWriteError: they could not be written: submit nothing more.
         """
-        urgent = any(change.state not in _ASKED_AGAIN for change in changes)
+        urgent = not {change.state for change in changes} <= _ASKED_AGAIN
         await self._open_writer.write(
             RecordUpdates(changes, self._now(), forgets=self._forget_ended), urgent=urgent
         )

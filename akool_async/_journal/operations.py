@@ -246,13 +246,13 @@ _READ_FIELDS: Final = attrgetter(*(field for _, field, _ in _COLUMNS))
 class _PreparedUpdate:
     """One change, encoded outside the transaction."""
 
-    def __init__(self, change: EntryUpdate, now: datetime, *, with_snapshot: bool) -> None:
+    def __init__(self, change: EntryUpdate, updated_at: SqlValue, *, with_snapshot: bool) -> None:
         self.change = change
         self.name = (change.key, change.target)
         self.mark = None if change.request is None else fingerprint(change.request, change.target)
         self.values: dict[str, SqlValue] = {
             "state": change.state.value,
-            "updated_at": dump_datetime(now),
+            "updated_at": updated_at,
         }
         for (column, _, encode), value in zip(_COLUMNS, _READ_FIELDS(change), strict=True):
             wanted = value is not None and (with_snapshot or column != "snapshot")
@@ -340,10 +340,11 @@ class RecordUpdates:
         last = {(change.key, change.target): change.state for change in changes}
         # What happens to one entry is one write, unless the first change enters it.
         self.needs_savepoint = len(last) > 1 or (len(changes) > 1 and changes[0].request is not None)
+        updated_at = dump_datetime(now)
         self._updates = [
             _PreparedUpdate(
                 change,
-                now,
+                updated_at,
                 with_snapshot=not forgets or last[change.key, change.target] not in ENDED,
             )
             for change in changes
@@ -353,9 +354,9 @@ class RecordUpdates:
     def __call__(self, table: EntryTable) -> None:
         """Write them; what happened to one entry in a row is one write."""
         for (key, target), updates in groupby(self._updates, key=attrgetter("name")):
-            found = row = table.find(key, target)
-            values: dict[str, SqlValue] = {}
+            found, values = table.find(key, target), dict[str, SqlValue]()
             for update in updates:
+                row = found.after(values) if found is not None and values else found
                 rejection = rejection_reason(update.change, row, update.mark)
                 if rejection:
                     raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
@@ -364,10 +365,9 @@ class RecordUpdates:
                 columns = update.columns(row)
                 if row is None:
                     table.insert({"key": key, "target": target, **columns})
-                    found = row = table.find(key, target)
+                    found = table.find(key, target)
                     self._entered.append((key, target))
                 else:
-                    row = row.after(columns)
                     values |= columns
             if found is not None and values:
                 table.update(found, values)

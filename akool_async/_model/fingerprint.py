@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -163,14 +164,15 @@ def fingerprint(request: Request, target: str) -> str:
 def _options(request: Request, target: str) -> tuple[dict[str, Any], list[str]]:
     """Return what counts of a request for one language, and the queries of its URLs."""
     kind = type(request)
-    options: dict[str, Any] = {name: getattr(request, name) for name in _ALWAYS[kind]}
+    names = _ALWAYS[kind]
+    options: dict[str, Any] = dict(zip(names, attrgetter(*names)(request), strict=True))
     for name, default in _LATER[kind]:
         if (value := getattr(request, name)) != default:
             options[name] = value
     queries = []
-    for name in URL_FIELDS:
-        if options.get(name):
-            options[name], _, query = canonical_url(options[name]).partition("?")
+    for name, value in options.items():
+        if value and name in URL_FIELDS:
+            options[name], _, query = canonical_url(value).partition("?")
             queries.append(query)
     if isinstance(request, TranslationRequest):
         # Voices of the other languages make no difference to this language's job.

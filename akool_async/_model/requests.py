@@ -376,6 +376,11 @@ URL_FIELDS: Final = {
 INPUT_FIELDS: Final = tuple(name for name, use in URL_FIELDS.items() if use == "input")
 """Those of them that name what the vendor fetches."""
 
+_INPUTS_OF_KIND: Final = {
+    kind: tuple(field.name for field in attrs.fields(kind) if field.name in INPUT_FIELDS)
+    for kind in REQUEST_KINDS
+}
+
 
 def with_targets(request: Request, targets: tuple[str, ...]) -> Request:
     """Return the request for some of its languages."""
@@ -402,6 +407,6 @@ def private_inputs(request: Request) -> dict[str, str]:
     # The first look saves the second one for nearly every URL: this is asked at each step of each entry.
     return {
         name: url
-        for name in INPUT_FIELDS
-        if (url := getattr(request, name, None)) and not url.startswith("http") and is_private(url)
+        for name in _INPUTS_OF_KIND[type(request)]
+        if (url := getattr(request, name)) and not url.startswith("http") and is_private(url)
     }
