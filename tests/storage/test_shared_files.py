@@ -25,6 +25,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._journal import BatchJournal
 from akool_async.sandbox import Fault
 from tests.batch.test_batch import run
 from tests.client.conftest import Open
@@ -153,7 +154,7 @@ async def test_a_file_stays_where_the_journal_can_not_say_who_needs_it(
     def broken(*_: object) -> None:
         raise JournalCorruptedError("Entry talk can't be read.")
 
-    monkeypatch.setattr(Journal, "find_unfinished", broken)
+    monkeypatch.setattr(BatchJournal, "find_unfinished", broken)
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
         await run(await home.client(), [into(talk, "ja")], journal=journal, storage=storage)
 
