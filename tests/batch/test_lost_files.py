@@ -35,10 +35,8 @@ from akool_async._model.requests import Request
 from akool_async._polling import poll_state
 from akool_async.sandbox import Fault
 from tests.batch.test_batch import run, until, videos
-from tests.batch.test_saving import _Skewed
 from tests.client.conftest import Open, video
-
-pytestmark = pytest.mark.anyio
+from tests.client.moments import SkewedClock
 
 
 async def saved_once(home: Any, folder: Path, **options: Any) -> Completed:
@@ -161,7 +159,7 @@ async def test_a_wrong_clock_of_this_machine_gives_up_no_deleted_result(
     async with fast_house() as home:
         outcomes = []
         for number, days in enumerate((then, now)):
-            clock = _Skewed(timedelta(days=days))
+            clock = SkewedClock(days=days)
             client = await home.client(clock=clock)
             async with BatchJournal(tmp_path / "j.sqlite3", now=clock.now) as journal:
                 outcomes += await run(client, videos(1), journal=journal, download_to=out)

@@ -31,16 +31,13 @@ from akool_async import (
     open_journal,
     verify,
 )
-from akool_async._clock import SystemClock
 from akool_async._download import files as disk
 from akool_async._polling import poll_state as observation
 from akool_async.sandbox import Fault, api
 from akool_async.sandbox.response_schema import job_status
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open, video
-from tests.client.moments import still_clock, until
-
-pytestmark = pytest.mark.anyio
+from tests.client.moments import SkewedClock, still_clock, until
 
 
 def named(url: str, **options: Any) -> TranslationRequest:
@@ -410,13 +407,13 @@ async def test_a_service_that_made_room_submits_and_downloads_again(
     assert saved.saved is not None
 
 
-@pytest.mark.parametrize("skew", [timedelta(0), timedelta(days=-30), timedelta(days=30)])
+@pytest.mark.parametrize("days", [0, -30, 30])
 @pytest.mark.parametrize("kept", [True, False])
 async def test_whether_a_result_has_died_is_told_by_the_servers_clock(
-    fast_house: Open, tmp_path: Path, skew: timedelta, kept: bool
+    fast_house: Open, tmp_path: Path, days: int, kept: bool
 ) -> None:
     async with fast_house(result_days=30.0 if kept else 0.0, time_scale=1000.0) as home:
-        client = await home.client(clock=_Skewed(skew))
+        client = await home.client(clock=SkewedClock(days=days))
         if kept:
             home.sandbox.faults.add(Fault(on="cdn", kind="http", status=404))
         (outcome,) = await run(client, videos(1), download_to=tmp_path)
@@ -448,13 +445,6 @@ async def test_a_fresh_url_that_can_not_be_asked_for_keeps_the_result_for_the_ne
     assert again.saved.video.exists()
 
 
-class LaterClock(SystemClock):
-    """The clock as it will be when a result has expired: neither the vendor's nor ours decides that alone."""
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(days=9)
-
-
 async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) -> None:
     async with open_journal(":memory:") as journal, fast_house() as home:
         client = await home.client()
@@ -467,7 +457,7 @@ async def test_what_died_comes_out_as_expired(fast_house: Open, tmp_path: Path) 
             with anyio.fail_after(55):
                 while client.session.server_now() < entry.expires_at + timedelta(days=1):
                     await client.credit()
-            late = await home.client(clock=LaterClock())
+            late = await home.client(clock=SkewedClock(days=9))
             while late.session.server_now() < entry.expires_at + timedelta(days=1):
                 await late.credit()
             (outcome,) = await run(late, videos(1), journal=other, download_to=tmp_path)
@@ -497,7 +487,7 @@ async def test_a_result_that_the_vendor_knows_no_more_does_not_stop_the_batch(
         with anyio.fail_after(55):
             while client.session.server_now() < entry.expires_at + timedelta(days=1):
                 await client.credit()
-        late = await home.client(clock=LaterClock())
+        late = await home.client(clock=SkewedClock(days=9))
         await late.credit()  # tells it the vendor's time
         (dead,) = await run(late, videos(1), journal=journal, download_to=tmp_path)
 
@@ -528,39 +518,3 @@ async def test_numbers_beyond_all_reason_do_not_cost_a_job(
 def _timeless(*args: Any, **options: Any) -> dict[str, Any]:
     """Tell of a job without saying when it was made."""
     return {name: value for name, value in job_status(*args, **options).items() if name != "create_time"}
-
-
-class _Skewed:
-    """A wall clock that is wrong."""
-
-    def __init__(self, by: timedelta) -> None:
-        from akool_async._clock import SystemClock
-
-        self._real = SystemClock()
-        self._by = by
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-    def now(self) -> datetime:
-        return self._real.now() + self._by
-
-
-async def test_what_dies_soonest_is_fetched_first(fast_house: Open) -> None:
-    from akool_async import Snapshot
-    from akool_async._batch.entry import BatchEntry, FinishedQueue
-    from akool_async._polling.poll_state import PollState
-
-    class _Watch:
-        def __init__(self, day: int | None, url: str = "https://e.com/v") -> None:
-            made = None if day is None else datetime(2026, 1, day, tzinfo=UTC)
-            self.state = PollState.begin("job", 0.0)
-            object.__setattr__(self.state, "snapshot", Snapshot(job_id="job", url=url, created_at=made))
-
-    arrivals = FinishedQueue()
-    for number, day in enumerate([5, None, 3, 9, 4]):
-        arrivals.put(BatchEntry(request=video(number), target="ja"), _Watch(day))
-    arrivals.put(BatchEntry(request=video(9), target="ja"), _Watch(7, url=""))
-    order = [(await arrivals.get())[0].request.url for _ in range(6)]
-
-    assert [url[-5] for url in order] == ["9", "2", "4", "0", "3", "1"]

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 from unittest import mock
 
@@ -49,6 +50,17 @@ class HurriedClock(SystemClock):
             self._skipped += seconds
             seconds = 0.0
         await super().sleep(seconds)
+
+
+class SkewedClock(SystemClock):
+    """A wall clock that is wrong, such as by `days=9`, after which results of today have expired."""
+
+    def __init__(self, **by: float) -> None:
+        super().__init__()
+        self._by = timedelta(**by)
+
+    def now(self) -> datetime:
+        return super().now() + self._by
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -17,10 +16,10 @@ from akool_async._model.errors import AkoolError, ConnectError, IllegalTransitio
 from akool_async._model.responses import Job
 from akool_async.ledger import Ledger, Made, NotSent, Refused, open_ledger
 from akool_async.sandbox import Fault
+from tests.client.moments import SkewedClock
 from tests.ledger.conftest import QUICK, Bench, video
 from tests.vendor.server import Vendor
 
-pytestmark = pytest.mark.anyio
 KEY = "canary-4f9c1b7e2a"
 
 
@@ -176,16 +175,9 @@ async def test_an_expired_job_counts_as_a_doubt_where_no_price_is_known(bench: B
     )
 
 
-class Ahead(SystemClock):
-    """The clock of a machine that is nine days ahead."""
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(days=9)
-
-
 async def test_a_doubt_holds_its_place_whatever_the_clock_of_a_machine_says(bench: Bench) -> None:
     await bench.ledger.doubt(await open_intent(bench.ledger), "lost")
-    async with open_ledger(bench.url, max_in_flight=1, clock=Ahead()) as ledger:
+    async with open_ledger(bench.url, max_in_flight=1, clock=SkewedClock(days=9)) as ledger:
         found = await ledger.submit_once(bench.client, video(2))
 
     assert isinstance(found, NotSent)
@@ -193,7 +185,7 @@ async def test_a_doubt_holds_its_place_whatever_the_clock_of_a_machine_says(benc
 
 
 async def test_a_worker_is_heard_of_by_the_clock_of_the_database(bench: Bench) -> None:
-    async with open_ledger(bench.url, clock=Ahead()) as ledger:
+    async with open_ledger(bench.url, clock=SkewedClock(days=9)) as ledger:
         await ledger.heartbeat("one", host="here", pid=1, state="running")
     (worker,) = await bench.ledger.workers()
 
@@ -207,7 +199,7 @@ async def test_no_result_is_called_expired_without_an_answer_of_the_vendor(
     token = await open_intent(bench.ledger)
     await bench.ledger.made(token, Job(id="job-1", created_at=SystemClock().now()))
     await bench.ledger.record(EntryUpdate(key="video-1", target="ja", state=State.COMPLETED))
-    bench.ledger.clock = Ahead()
+    bench.ledger.clock = SkewedClock(days=9)
     async with AkoolClient(api_key=KEY, host="http://127.0.0.1:1", retry=QUICK) as client:
         with pytest.raises(ConnectError):
             await bench.ledger.save_once(client, "video-1", "ja", into=tmp_path)

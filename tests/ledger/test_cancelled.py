@@ -13,8 +13,6 @@ from akool_async.ledger import open_ledger
 from tests.client.moments import held_back
 from tests.ledger.conftest import Bench, video
 
-pytestmark = pytest.mark.anyio
-
 
 async def happened(event: threading.Event) -> None:
     with anyio.fail_after(40):

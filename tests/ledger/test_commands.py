@@ -221,7 +221,6 @@ def test_a_price_that_nobody_knows_is_not_shown_as_free(
     assert "at the vendor\tjob-1" in capsys.readouterr().out
 
 
-@pytest.mark.anyio
 async def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(
     database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,7 +249,6 @@ async def test_a_job_of_another_time_is_taken_only_if_it_is_said_so(
         assert entry.job_id == job.id
 
 
-@pytest.mark.anyio
 async def test_a_job_that_the_answer_named_is_not_called_not_made_by_accident(
     database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,7 +312,6 @@ def test_what_is_said_of_one_call_is_not_recorded_for_the_next(
     assert "another call by now" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.anyio
 async def test_a_job_that_another_entry_has_by_now_is_no_obstacle(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

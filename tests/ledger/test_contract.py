@@ -17,7 +17,6 @@ from akool_async._model.responses import Job
 from akool_async._model.states import State
 from akool_async.ledger import Ledger, open_ledger
 
-pytestmark = pytest.mark.anyio
 Book: TypeAlias = "Journal | Ledger"
 
 

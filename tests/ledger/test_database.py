@@ -17,8 +17,6 @@ from akool_async.ledger import Ledger, LedgerError, NotSent, open_ledger
 from akool_async.ledger.database import CLIENT_SETTINGS, connect
 from tests.ledger.conftest import Bench, video
 
-pytestmark = pytest.mark.anyio
-
 
 def alter(database: str, setting: str) -> None:
     name = database.partition("?")[0].rpartition("/")[2]

@@ -17,8 +17,6 @@ from akool_async.ledger import Entering, Ledger, LedgerError, Made, NotSent, ope
 from akool_async.workers.workflows import queue_stranded
 from tests.ledger.conftest import Bench, video
 
-pytestmark = pytest.mark.anyio
-
 
 async def kill_while_entering(url: str, *numbers: int) -> None:
     """Leave what an `enqueue` left that was killed before it ended."""

@@ -20,10 +20,7 @@ from akool_async.ledger import Ledger, LedgerError, Made, NotSent
 from akool_async.sandbox import Fault
 from tests.ledger.conftest import Bench, end_post_time, video
 
-pytestmark = pytest.mark.anyio
 
-
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("moment", ["acquired", "connected"])
 async def test_a_frozen_process_does_not_pay_for_what_another_has_paid(bench: Bench, moment: str) -> None:
     command = [

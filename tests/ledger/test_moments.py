@@ -15,8 +15,6 @@ from akool_async.sandbox import Fault
 from tests.ledger.conftest import Bench, video
 from tests.ledger.test_database import alter
 
-pytestmark = pytest.mark.anyio
-
 LAST = datetime.max.replace(tzinfo=UTC)
 FIRST = datetime.min.replace(tzinfo=UTC)
 BEYOND = [

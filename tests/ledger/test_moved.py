@@ -136,7 +136,6 @@ def unsent(work: list[tuple[str, str, int]]) -> list[str]:
     return [key for key, _, _ in work]
 
 
-@pytest.mark.anyio
 async def test_nobody_pays_in_the_ledger_before_the_journal_is_retired(
     bench: Bench, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +158,6 @@ async def test_nobody_pays_in_the_ledger_before_the_journal_is_retired(
     assert await bench.ledger.count_unreleased() == (0, 0)
 
 
-@pytest.mark.anyio
 async def test_a_move_that_was_killed_after_the_journal_was_retired_is_ended_by_the_same_call(
     bench: Bench, database: str, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +175,6 @@ async def test_a_move_that_was_killed_after_the_journal_was_retired_is_ended_by_
         await bench.ledger.move_journal(journal)
 
 
-@pytest.mark.anyio
 async def test_a_move_whose_caller_is_cancelled_is_ended(bench: Bench, journal: Path) -> None:
     async with open_ledger(bench.url) as other:
         task = asyncio.create_task(other.move_journal(journal))
@@ -192,7 +189,6 @@ async def test_a_move_whose_caller_is_cancelled_is_ended(bench: Bench, journal: 
             pass
 
 
-@pytest.mark.anyio
 async def test_a_journal_that_can_not_be_retired_leaves_nothing_that_both_pay(
     bench: Bench, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +208,6 @@ async def test_a_journal_that_can_not_be_retired_leaves_nothing_that_both_pay(
     assert await bench.ledger.move_journal(journal) == 3
 
 
-@pytest.mark.anyio
 async def test_a_journal_that_was_retired_says_where_it_is_continued(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite3"
     async with open_journal(path) as journal:
@@ -229,7 +224,6 @@ async def test_a_journal_that_was_retired_says_where_it_is_continued(tmp_path: P
         pass
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("where", ["journal", "ledger"])
 async def test_an_entry_whose_job_another_one_has_is_moved_as_a_doubt(
     bench: Bench, tmp_path: Path, where: str

@@ -17,8 +17,6 @@ from akool_async.ledger import Ledger, Made, NotSent, open_ledger
 from akool_async.sandbox import Fault
 from tests.ledger.conftest import Bench, end_post_time, video
 
-pytestmark = pytest.mark.anyio
-
 
 def signed(anew: str, number: int = 1) -> TranslationRequest:
     return attrs.evolve(video(number), url=f"https://media.example/{number}.mp4?sig={anew}")

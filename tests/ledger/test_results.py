@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -33,9 +32,8 @@ from akool_async._storage import result_folder
 from akool_async.cli.app import run
 from akool_async.ledger import Made, open_ledger
 from akool_async.sandbox import Fault
+from tests.client.moments import SkewedClock
 from tests.ledger.conftest import Bench, video
-
-pytestmark = pytest.mark.anyio
 
 
 async def submit(bench: Bench, number: int = 1) -> None:
@@ -216,25 +214,18 @@ async def test_a_journal_whose_work_was_begun_elsewhere_is_not_moved(quick: Benc
     assert entry.job_id not in ("", paid.job_id)
 
 
-class NextWeek(SystemClock):
-    """Nine days from now."""
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(days=9)
-
-
 async def test_a_job_that_the_vendor_has_forgotten_is_expired_once_its_time_is_over(
     quick: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await submit(quick)
     await quick.ledger.wait_once(quick.client, "video-1", "ja")
     quick.sandbox.faults.add(Fault(on="status", kind="vanish"))
-    for clock in (SystemClock(), NextWeek()):  # that of this machine alone does not decide
+    for clock in (SystemClock(), SkewedClock(days=9)):  # that of this machine alone does not decide
         quick.ledger.clock = clock
         with pytest.raises(JobNotFoundError):
             await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
 
-    monkeypatch.setattr(ClientSession, "server_now", lambda _: NextWeek().now())
+    monkeypatch.setattr(ClientSession, "server_now", lambda _: SkewedClock(days=9).now())
     entry = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
     assert entry.state is State.EXPIRED
 
@@ -253,8 +244,8 @@ async def test_what_is_saved_is_not_called_expired_though_nobody_recorded_it(
         lost = "UPDATE akool_ledger.entry SET state = %s, files = '[]'"
         connection.execute(lost, [recorded])
     quick.sandbox.faults.add(Fault(on="status", kind="vanish"))
-    quick.ledger.clock = NextWeek()
-    monkeypatch.setattr(ClientSession, "server_now", lambda _: NextWeek().now())
+    quick.ledger.clock = SkewedClock(days=9)
+    monkeypatch.setattr(ClientSession, "server_now", lambda _: SkewedClock(days=9).now())
     entry = await quick.ledger.get("video-1", "ja")
     assert entry is not None
     waited = await quick.ledger.wait_for(quick.client, entry, folder=result_folder(tmp_path, None))
@@ -274,8 +265,8 @@ async def test_the_result_of_another_job_is_not_taken_for_an_expired_one(
     with psycopg.connect(quick.url, autocommit=True) as connection:
         other = "UPDATE akool_ledger.entry SET state = 'completed', files = '[]', job_id = %s"
         connection.execute(other, ["f" * 24])
-    quick.ledger.clock = NextWeek()
-    monkeypatch.setattr(ClientSession, "server_now", lambda _: NextWeek().now())
+    quick.ledger.clock = SkewedClock(days=9)
+    monkeypatch.setattr(ClientSession, "server_now", lambda _: SkewedClock(days=9).now())
 
     found = await quick.ledger.save_once(quick.client, "video-1", "ja", into=tmp_path)
     assert found.state is State.EXPIRED

@@ -17,7 +17,6 @@ from akool_async.ledger import Ledger, Made, open_ledger
 from akool_async.sandbox import Fault
 from tests.ledger.conftest import Bench
 
-pytestmark = pytest.mark.anyio
 TALK = "https://media.example/talk.mp4"
 
 

@@ -18,7 +18,6 @@ from tests.ledger.conftest import QUICK
 from tests.vendor.faults import Fault
 from tests.vendor.server import Vendor
 
-pytestmark = pytest.mark.anyio
 KEY = "canary-4f9c1b7e2a"
 MOST, CHEAP, DEAR = 40.0, 1.0, 10.0
 THOROUGH = pytest.mark.thorough

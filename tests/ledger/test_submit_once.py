@@ -18,8 +18,6 @@ from akool_async.workers.workflows import engine_url
 from tests.ledger.conftest import Bench, end_post_time, video
 from tests.postgres import new_database
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_one_work_is_paid_once_however_often_it_is_submitted(bench: Bench) -> None:
     first = await bench.ledger.submit_once(bench.client, video())

@@ -69,3 +69,10 @@ def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tes
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     name = f"bucket-{next(_NUMBERS)}"
     return TestBucket(name, s3, s3.make_bucket(name))
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.mp4"
+    path.write_bytes(os.urandom(1000))
+    return path

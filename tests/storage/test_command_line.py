@@ -17,7 +17,7 @@ from akool_async.sandbox.media import sample_video
 from tests.client.conftest import KEY, Open
 from tests.storage.conftest import TestBucket
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 async def command(home: Any, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

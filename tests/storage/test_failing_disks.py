@@ -21,8 +21,6 @@ from tests.storage.test_command_line import command
 from tests.storage.test_inputs import reasons, translation
 from tests.storage.test_results import LARGE
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 UNREADABLE = Path("/sys/devices/software/power/autosuspend_delay_ms")
 """Linux has it as a file of 4,096 bytes, and answers every read of it with EIO."""
 

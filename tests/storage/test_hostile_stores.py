@@ -24,8 +24,6 @@ from tests.storage.test_inputs import reasons, translation
 from tests.storage.test_results import LARGE, spooled
 from tests.threads import serve_in_thread
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -219,7 +217,7 @@ async def test_a_result_whose_upload_is_reset_gets_its_name_only_when_it_is_whol
 async def test_a_store_that_refuses_says_why_and_nothing_is_spent(
     fast_house: Open,
     bucket: TestBucket,
-    talk_file: Path,
+    talk: Path,
     monkeypatch: pytest.MonkeyPatch,
     answer: bytes,
     words: str,
@@ -228,7 +226,7 @@ async def test_a_store_that_refuses_says_why_and_nothing_is_spent(
         monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)
         async with fast_house() as home:
             client = await home.client()
-            shared = await run(client, [translation(talk_file)], storage=Storage(share=bucket.url))
+            shared = await run(client, [translation(talk)], storage=Storage(share=bucket.url))
             saved = await run(client, [video(1)], download_to=bucket.url)
 
             assert home.sandbox.audit.creates == ()
@@ -238,22 +236,15 @@ async def test_a_store_that_refuses_says_why_and_nothing_is_spent(
 
 
 async def test_a_store_that_is_overloaded_for_a_while_is_asked_again(
-    fast_house: Open, bucket: TestBucket, talk_file: Path, monkeypatch: pytest.MonkeyPatch
+    fast_house: Open, bucket: TestBucket, talk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy = error("503 Slow Down", "SlowDown")
     with served(Line(answers=[busy] * 3), bucket.server.endpoint) as line:
         monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)
         async with fast_house() as home:
             storage = Storage(share=bucket.url)
-            outcomes = await run(await home.client(), [translation(talk_file)], storage=storage)
+            outcomes = await run(await home.client(), [translation(talk)], storage=storage)
 
             assert len(home.sandbox.audit.creates) == 1
     assert line.happened == ["answer"] * 3
     assert [type(outcome) for outcome in outcomes] == [Completed]
-
-
-@pytest.fixture
-def talk_file(tmp_path: Path) -> Path:
-    path = tmp_path / "talk.mp4"
-    path.write_bytes(os.urandom(1000))
-    return path

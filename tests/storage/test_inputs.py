@@ -42,8 +42,6 @@ from tests.client.conftest import Open
 from tests.client.moments import until
 from tests.storage.conftest import TestBucket
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 SRT = "1\n00:00:00,000 --> 00:00:00,900\nHello from the hill.\n"
 
 

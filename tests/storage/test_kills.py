@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 from tests.client.conftest import KEY, Open
 from tests.storage.conftest import TestBucket
 
-pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 SIZE = 9_000_000
 """Two parts of an upload."""

@@ -17,18 +17,9 @@ from tests.client.conftest import Open, video
 from tests.storage.conftest import TestBucket
 from tests.storage.test_inputs import reasons, translation
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 SECRET = "canary-4f9c1b7e2a"
 ODD: list[dict[str, Any]] = [{"allow_http": "true"}, {"aws_timeout": "30s"}, {"aws_region": 5}]
 """The library panics at the first two, and raises a TypeError at the last."""
-
-
-@pytest.fixture
-def talk(tmp_path: Path) -> Path:
-    path = tmp_path / "talk.mp4"
-    path.write_bytes(b"a talk")
-    return path
 
 
 def assert_one_is_refused(outcomes: list[Any], words: str) -> None:

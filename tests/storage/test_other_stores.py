@@ -24,8 +24,6 @@ from tests.storage.google import google_store
 from tests.storage.test_inputs import reasons, translation
 from tests.storage.test_results import LARGE
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 
 @attrs.frozen
 class Store:

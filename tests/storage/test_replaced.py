@@ -38,14 +38,7 @@ from tests.storage.conftest import TestBucket
 from tests.storage.test_command_line import command
 from tests.storage.test_shared_files import LOST, leave_at_vendor
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-def talk(tmp_path: Path) -> Path:
-    path = tmp_path / "talk.mp4"
-    path.write_bytes(os.urandom(1000))
-    return path
+pytestmark = pytest.mark.timeout(600)
 
 
 def keyed(url: object, **options: Any) -> TranslationRequest:

@@ -33,8 +33,6 @@ from tests.client.conftest import Open, video
 from tests.storage.conftest import TestBucket
 from tests.storage.test_inputs import translation
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 LARGE = 9_000_000
 """More than one part of an upload."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -32,20 +31,11 @@ from tests.client.conftest import Open
 from tests.client.moments import until
 from tests.storage.conftest import TestBucket
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 LOST = Fault(on="create", kind="reset_after", nth=1)
 """The first job is made, and the answer to its POST is lost."""
 
 STUCK = Fault(on="status", kind="unknown_status", value=7, job=1)
 """The first job never ends."""
-
-
-@pytest.fixture
-def talk(tmp_path: Path) -> Path:
-    path = tmp_path / "talk.mp4"
-    path.write_bytes(os.urandom(1000))
-    return path
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from tests.client.conftest import Open, video
 from tests.storage.conftest import TestBucket
 from tests.storage.test_results import spooled
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 both = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 MIB = 2**20
 

@@ -25,7 +25,7 @@ from tests.storage.conftest import TestBucket
 from tests.storage.test_command_line import command
 from tests.storage.test_kills import kill_there
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 OPTIONS = ("--to", "ja", "--journal", "jobs.sqlite3", "--names", "{language}/{key}")
 GOOD = ("local", "uri", "object", "https")

@@ -25,8 +25,6 @@ from tests.storage.test_results import LARGE, collect
 KEY = "canary-5d1"
 
 
-@pytest.mark.anyio
-@pytest.mark.timeout(300)
 async def test_two_workers_never_write_one_name_into_a_bucket(bucket: TestBucket, tmp_path: Path) -> None:
     sandbox = Sandbox(api_key=KEY, media=False, time_scale=5000.0, result_days=1e6, seed=1)
     database, schedule = new_database(), FixedSchedule(interval=0.02)
@@ -73,8 +71,6 @@ async def test_two_workers_never_write_one_name_into_a_bucket(bucket: TestBucket
     assert bucket.unfinished_uploads == 0
 
 
-@pytest.mark.anyio
-@pytest.mark.timeout(300)
 async def test_two_runs_never_put_one_result_under_the_name_of_the_other(
     fast_house: Open, bucket: TestBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,8 +114,6 @@ async def test_two_runs_never_put_one_result_under_the_name_of_the_other(
     assert [name for name in bucket.names if ".part" in name] == []
 
 
-@pytest.mark.anyio
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("step", ["head", "copy"])
 async def test_a_part_is_removed_though_its_file_can_not_be_saved(
     fast_house: Open, bucket: TestBucket, monkeypatch: pytest.MonkeyPatch, step: str
@@ -139,8 +133,6 @@ async def test_a_part_is_removed_though_its_file_can_not_be_saved(
     assert bucket.names == []
 
 
-@pytest.mark.anyio
-@pytest.mark.timeout(300)
 async def test_a_result_whose_part_can_not_be_removed_is_saved(
     fast_house: Open,
     bucket: TestBucket,

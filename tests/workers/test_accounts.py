@@ -14,8 +14,6 @@ from akool_async.ledger import Ledger, open_ledger
 from akool_async.workers.dbos import Worker, WorkerSettings, enqueue
 from tests.ledger.conftest import Bench, video
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:

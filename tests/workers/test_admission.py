@@ -18,7 +18,6 @@ from akool_async.testing import VirtualClock
 from akool_async.workers.admission import MOST_LOST, POSTS, Admission, Ended
 from tests.ledger.conftest import video
 
-pytestmark = pytest.mark.anyio
 MADE = Made(job=Job(id="0" * 24))
 LOST = LostAnswer(key="video-1", request=video(), target="ja", reason="The gateway failed.")
 FULL = NotSent(reason="2 jobs are at the vendor, as many as the account may have.")

@@ -73,7 +73,6 @@ async def hear(bench: Bench, folder: Path, *called: str, key: str = "video-1") -
     return await worker._finish(key, "ja", 0, [*called])
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("hours", [-72, 48])
 async def test_a_callback_gives_a_doubt_no_job_of_another_time(
     quick: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture, hours: int
@@ -92,7 +91,6 @@ async def test_a_callback_gives_a_doubt_no_job_of_another_time(
     assert "it was not made when the entry was sent" in caplog.text
 
 
-@pytest.mark.anyio
 async def test_a_job_that_callbacks_name_for_two_doubts_is_given_to_neither(
     quick: Bench, tmp_path: Path
 ) -> None:
@@ -105,7 +103,6 @@ async def test_a_job_that_callbacks_name_for_two_doubts_is_given_to_neither(
         assert await hear(quick, tmp_path, token, job.id, key=f"video-{number}") is State.IN_DOUBT
 
 
-@pytest.mark.anyio
 async def test_a_callback_gives_a_doubt_the_job_of_its_post(quick: Bench, tmp_path: Path) -> None:
     token = await in_doubt(quick, 1)
     (job,) = (await quick.client.submit(video(1))).accepted
@@ -115,7 +112,6 @@ async def test_a_callback_gives_a_doubt_the_job_of_its_post(quick: Bench, tmp_pa
     assert await hear(quick, tmp_path, token, job.id) is State.DELIVERED
 
 
-@pytest.mark.anyio
 async def test_a_job_that_is_named_after_its_post_was_called_not_made_is_not_paid_again(bench: Bench) -> None:
     token, job_id = await in_doubt(bench, 1), "a" * 24
     end_post_time(bench.url)
@@ -133,7 +129,6 @@ async def test_a_job_that_is_named_after_its_post_was_called_not_made_is_not_pai
     assert isinstance(await bench.ledger.submit_once(bench.client, video(1)), Made)
 
 
-@pytest.mark.anyio
 async def test_an_answer_that_comes_after_its_post_was_called_not_made_is_a_doubt(bench: Bench) -> None:
     token, job = await in_doubt(bench, 1), Job(id="a" * 24)
     end_post_time(bench.url)
@@ -148,7 +143,6 @@ async def test_an_answer_that_comes_after_its_post_was_called_not_made_is_a_doub
     assert (entry.state, entry.job_id, entry.doubt_ids) == (State.SUBMITTED, job.id, ())
 
 
-@pytest.mark.anyio
 async def test_the_job_of_another_entry_does_not_put_one_in_doubt_again(bench: Bench) -> None:
     made = await bench.ledger.submit_once(bench.client, video(2))
     assert isinstance(made, Made)

@@ -26,8 +26,6 @@ from tests.client.moments import until
 from tests.ledger.conftest import Bench, video
 from tests.workers.test_stranded import END, change
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 Submit = Callable[..., Awaitable[Any]]
 
 

@@ -18,7 +18,6 @@ from akool_async.workers.dbos import Worker, WorkerSettings, enqueue
 from tests.client.moments import until
 from tests.ledger.conftest import QUICK, Bench, video
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 ENTRIES = 12
 
 

@@ -17,8 +17,6 @@ from akool_async.sandbox import Fault
 from akool_async.workers.dbos import Worker, WorkerSettings
 from tests.ledger.conftest import Bench, video
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 
 async def run(bench: Bench, folder: Path, *requests: TranslationRequest) -> None:
     """Pay for requests under a journal, and save their results."""

@@ -18,7 +18,6 @@ from akool_async.sandbox import Sandbox
 from tests.ledger.conftest import QUICK, SHORT_JOBS, video
 from tests.postgres import new_database, server_url
 
-pytestmark = pytest.mark.anyio
 REQUEST, ANSWER = "request", "answer"
 
 
@@ -134,7 +133,6 @@ async def submit_until_known(ledger: Ledger, client: AkoolClient, number: int = 
         await anyio.sleep(0.05)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["stall", "cut"])
 @pytest.mark.parametrize("direction", [REQUEST, ANSWER])
 @pytest.mark.parametrize("moment", ["intent", "right to send", "ids"])

@@ -10,8 +10,6 @@ from akool_async.workers.dbos import enqueue
 from akool_async.workers.workflows import engine_client, queue_stranded, workflow_id
 from tests.ledger.conftest import Bench, video
 
-pytestmark = pytest.mark.anyio
-
 END = "UPDATE dbos.workflow_status SET status = 'SUCCESS'"
 OF_ANOTHER_VERSION = "UPDATE dbos.workflow_status SET status = 'PENDING', application_version = 'old'"
 

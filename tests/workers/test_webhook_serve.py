@@ -102,7 +102,6 @@ class Arrivals(WebhookReceiver):
         return super().subscribe(subscriber)
 
 
-@pytest.mark.timeout(300)
 def test_what_was_answered_is_passed_on_before_an_orderly_end(
     database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,7 +115,6 @@ def test_what_was_answered_is_passed_on_before_an_orderly_end(
     assert "could not be passed on" not in capsys.readouterr().err
 
 
-@pytest.mark.timeout(300)
 def test_an_orderly_end_does_not_wait_for_ever_for_a_database_that_hangs(
     database: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

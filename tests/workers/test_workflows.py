@@ -19,8 +19,6 @@ from akool_async.workers.dbos import Worker, WorkerSettings, enqueue
 from akool_async.workers.workflows import queue_name, resume
 from tests.ledger.conftest import QUICK, SHORT_JOBS, open_bench, video
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 
 @contextlib.contextmanager
 def statements() -> Iterator[list[str]]:
