@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 import httpx
 
@@ -118,6 +118,10 @@ class AkoolClient(LongLived):
     def __repr__(self) -> str:
         """Show the host and whether the client is open; no credentials."""
         return f"<AkoolClient {self._origin} {'closed' if self.session.connections is None else 'open'}>"
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse: a pickle would carry the key to wherever it is sent."""
+        raise TypeError("A client can't be pickled, because the pickle would contain its key.")
 
     @property
     def host(self) -> str:
