@@ -68,50 +68,57 @@ class PaidWork:
             key = key if known is None else known.key
             if key == own:
                 continue
-            if not key:
-                # Other options are other work. But one that was dropped by mistake costs the whole job again.
-                same_video = self._videos.get(_video_and_target(request, target), own)
-                if same_video == own:
-                    continue
-                earlier = journal.get(same_video, target)
-                if earlier is not None and (scheme := _other_scheme(earlier, request, target)):
-                    text = (
-                        f"The same address with {scheme}:// into {target!r} is in the journal as "
-                        f"{same_video!r}, sent {moment_text(earlier.submitted_at)}"
-                    )
-                    if request.key:  # the caller says that these are two videos
-                        yield f"{item.place}: {text}. This one is paid, too."
-                    else:
-                        text += f". Write it with {scheme}:// again, or give this row a key to pay for it."
-                        yield Issue(item.where("url"), text)
-                else:
-                    others += 1
-                    differs = f" ({what_differs(earlier, item, target)})" if earlier and not example else ""
-                    example = example or (
-                        f"{item.place}: The same video into {target!r} is in the journal as "
-                        f"{same_video!r} with other options{differs}. This one is paid, too"
-                    )
+            if key:
+                yield _other_input(item, target, key, known or journal.get(key, target))
                 continue
-            what = f"into {target!r} is in the journal as {key!r}"
-            known = known or journal.get(key, target)
-            replaced = "" if known is None else why_replaced(known, request)
-            moved = "" if known is None else why_moved(known, request)
-            if not request.key and (reason := replaced or moved):
-                yield Issue(item.where("url"), reason)
-            elif moved:
-                yield f"{item.place}: The same content, at another path, {what}. This one is paid, too."
-            elif replaced:
-                yield f"{item.place}: The same path, with other content, {what}. This one is paid, too."
-            elif request.key or request.url_is_public:  # the caller says that these are two videos
-                yield f"{item.place}: The same URL with another query {what}. This one is paid, too."
-            else:
-                text = (
-                    f"The same URL with another query {what}: one video signed twice, or two videos? "
-                    "Give each video a key, or set url_is_public where the query names the video."
-                )
-                yield Issue(item.where("url"), text)
+            # Other options are other work. But one that was dropped by mistake costs the whole job again.
+            same_video = self._videos.get(_video_and_target(request, target), own)
+            if same_video == own:
+                continue
+            earlier = journal.get(same_video, target)
+            if earlier is not None and (scheme := _other_scheme(earlier, request, target)):
+                yield _other_address(item, target, earlier, scheme)
+                continue
+            others += 1
+            differs = f" ({what_differs(earlier, item, target)})" if earlier and not example else ""
+            example = example or (
+                f"{item.place}: The same video into {target!r} is in the journal as "
+                f"{same_video!r} with other options{differs}. This one is paid, too"
+            )
         if others:
             yield f"{example}{f', and {others - 1:,} more like it' * (others > 1)}."
+
+
+def _other_input(item: CatalogItem, target: str, key: str, known: Entry | None) -> Issue | str:
+    """Say that the journal has what may be the same video under another key, by another path or query."""
+    request, what = item.request, f"into {target!r} is in the journal as {key!r}"
+    replaced = "" if known is None else why_replaced(known, request)
+    moved = "" if known is None else why_moved(known, request)
+    if not request.key and (reason := replaced or moved):
+        return Issue(item.where("url"), reason)
+    if moved:
+        return f"{item.place}: The same content, at another path, {what}. This one is paid, too."
+    if replaced:
+        return f"{item.place}: The same path, with other content, {what}. This one is paid, too."
+    if request.key or request.url_is_public:  # the caller says that these are two videos
+        return f"{item.place}: The same URL with another query {what}. This one is paid, too."
+    text = (
+        f"The same URL with another query {what}: one video signed twice, or two videos? "
+        "Give each video a key, or set url_is_public where the query names the video."
+    )
+    return Issue(item.where("url"), text)
+
+
+def _other_address(item: CatalogItem, target: str, earlier: Entry, scheme: str) -> Issue | str:
+    """Say that the journal has the same video by the other one of http and https."""
+    text = (
+        f"The same address with {scheme}:// into {target!r} is in the journal as "
+        f"{earlier.key!r}, sent {moment_text(earlier.submitted_at)}"
+    )
+    if item.request.key:  # the caller says that these are two videos
+        return f"{item.place}: {text}. This one is paid, too."
+    text += f". Write it with {scheme}:// again, or give this row a key to pay for it."
+    return Issue(item.where("url"), text)
 
 
 def find_repeated_files(paid: Iterable[tuple[CatalogItem, str]]) -> Iterator[Issue | str]:
