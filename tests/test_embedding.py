@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import anyio
-import httpx
 import pytest
 
 from akool_async import (
@@ -39,46 +38,6 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
     monkeypatch.setenv("AKOOL_API_KEY", "sandbox-test-key")
     monkeypatch.setattr("akool_async._client.client.LearnedSchedule", lambda: FixedSchedule(interval=0.05))
     return Sandbox(media=False, time_scale=10_000, result_days=1e6, sigma=0.1)
-
-
-def test_a_service_takes_orders_and_refuses_bad_ones_also_when_it_is_started_again(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    over = {"state": "Completed", "reason": ""}
-
-    async def serve(*languages: str, files: int) -> list[int]:
-        app = _names(0)["app"]
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as http,
-        ):
-            told = [
-                await http.post("/videos", params={"url": "https://example.com/talk.mp4", "language": code})
-                for code in languages
-            ]
-            with anyio.fail_after(50):
-                while len(list(tmp_path.glob("out/*.mp4"))) < files:
-                    await anyio.sleep(0.02)
-            for answer, language in zip(told, languages, strict=True):
-                if answer.status_code == 202:
-                    url = f"/videos/{answer.json()[language]}"
-                    with anyio.fail_after(50):  # its file has its name before it is over
-                        while (ended := await http.get(url, params={"language": language})).json() != over:
-                            assert ended.json()["state"] == "in progress"
-                            await anyio.sleep(0.02)
-            assert (await http.get("/videos/nothing", params={"language": "ja"})).status_code == 404
-            return [answer.status_code for answer in told]
-
-    async def run() -> None:
-        async with sandbox.serve() as server:
-            monkeypatch.setenv("AKOOL_API_HOST", server.base_url)
-            assert await serve("ja", "not a language", files=1) == [202, 422]
-            assert await serve("fr", files=2) == [202]
-
-    anyio.run(run)
-
-    assert sorted(path.name for path in tmp_path.glob("out/*.mp4")) == ["talk.fr.mp4", "talk.ja.mp4"]
-    assert len(sandbox.audit.jobs) == 2
 
 
 def test_a_service_does_not_take_orders_for_a_journal_that_another_one_is_writing(
