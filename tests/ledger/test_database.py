@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from anyio.to_thread import run_sync
 
 from akool_async import TranslationRequest
-from akool_async.ledger import Ledger, LedgerError, NotSent, open_ledger
+from akool_async.ledger import Ledger, LedgerError, Made, NotSent, open_ledger
 from akool_async.ledger.database import CLIENT_SETTINGS, connect
 from tests.ledger.conftest import Bench, video
 
@@ -24,11 +24,16 @@ def alter(database: str, setting: str) -> None:
         connection.execute(f"ALTER DATABASE {name} SET {setting}")  # type: ignore[arg-type,unused-ignore]
 
 
-@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
-async def test_a_budget_holds_whatever_isolation_the_database_prefers(bench: Bench, level: str) -> None:
-    """A snapshot taken before the account's lock was waited for would not see what others reserved."""
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+async def test_a_budget_bounds_all_machines_together(bench: Bench, level: str) -> None:
+    """Whatever isolation the database prefers.
+
+    A snapshot taken before the account's lock was waited for would not see what others reserved.
+    """
     first = await bench.ledger.submit_once(bench.client, video(100))
-    price = first.job.credits_locked  # type: ignore[union-attr]
+    assert isinstance(first, Made)
+    price = first.job.credits_locked
+    assert price
     alter(bench.url, f"default_transaction_isolation = '{level}'")
     found: list[object] = []
 
@@ -46,6 +51,7 @@ async def test_a_budget_holds_whatever_isolation_the_database_prefers(bench: Ben
             tasks.start_soon(submit, number)
 
     assert len(bench.sandbox.audit.jobs) == 3
+    assert sum(isinstance(one, NotSent) and "max_credits" in one.reason for one in found) == 6
     assert len(found) == 8
 
 

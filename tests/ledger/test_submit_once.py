@@ -156,31 +156,6 @@ async def test_a_job_that_comes_after_a_resolved_doubt_is_not_forgotten(bench: B
     assert (await bench.ledger.get("video-1", "ja")).doubt_ids == (job.id,)  # type: ignore[union-attr]
 
 
-async def test_a_budget_bounds_all_machines_together(bench: Bench) -> None:
-    price = 0.0
-    found: list[object] = []
-
-    async def submit(number: int) -> None:
-        async with open_ledger(bench.url) as ledger:
-            while True:
-                one = await ledger.submit_once(bench.client, video(number))
-                if not isinstance(one, NotSent) or one.stops:
-                    break
-                await anyio.sleep(0.05)
-            found.append(one)
-
-    first = await bench.ledger.submit_once(bench.client, video(100))
-    assert isinstance(first, Made)
-    price = first.job.credits_locked or 0.0
-    assert price > 0
-    async with open_ledger(bench.url, max_credits=5.5 * price), anyio.create_task_group() as tasks:
-        for number in range(12):
-            tasks.start_soon(submit, number)
-
-    assert len(bench.sandbox.audit.jobs) == 5
-    assert sum(isinstance(one, NotSent) and "max_credits" in one.reason for one in found) == 8
-
-
 async def test_while_no_price_is_known_one_job_at_a_time_is_made(bench: Bench) -> None:
     bench.sandbox.faults.add(Fault(on="create", kind="reset_after"))
     async with open_ledger(bench.url, max_credits=1000.0) as ledger:
