@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.media.file_host import FileHost
 
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")  # a busy machine may stand still for seconds within any example
@@ -27,6 +31,15 @@ CANARY = "canary-4f9c1b7e2a"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def files() -> Iterator[FileHost]:
+    """A host of files on this machine."""
+    from tests.media.file_host import serve_files  # needs PyAV
+
+    with serve_files() as host:
+        yield host
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,17 +24,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from akool_async import TranslationRequest, open_batch, open_journal
+from akool_async import open_batch, open_journal
 from akool_async.otel import OpenTelemetryObserver
 from akool_async.sandbox import FakeClock, Fault, Sandbox
 from akool_async.testing import VirtualClock
+from tests.batch.seam import video
+from tests.threads import serve_in_thread
 
-pytestmark = pytest.mark.anyio
 KEY = "otel-test-key-16"
-
-
-def video(number: int) -> TranslationRequest:
-    return TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja", key=f"v{number}")
 
 
 async def test_spans_and_metrics_of_a_run(tmp_path: Path) -> None:
@@ -119,14 +115,8 @@ def collector() -> Iterator[tuple[str, list[Any], list[Any]]]:
 
         def log_message(self, *_: Any) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", spans, metrics
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url, spans, metrics
 
 
 PROGRAM = """
@@ -167,7 +157,6 @@ meters.shutdown()
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(300)
 async def test_a_collector_joins_the_spans_of_two_processes(tmp_path: Path) -> None:
     clock = FakeClock(time.time())
     sandbox = Sandbox(api_key=KEY, media=False, clock=clock)

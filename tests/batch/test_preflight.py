@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,18 +30,10 @@ from akool_async import (
 from akool_async._batch.preflight import Preflight, RequestCheck
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open
-from tests.media.file_host import FileHost, film, serve_files
+from tests.media.file_host import FileHost, film
 from tests.media.test_inspection import Host, host, whole
 
 __all__ = ["host"]
-
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def files() -> Iterator[FileHost]:
-    with serve_files() as host:
-        yield host
 
 
 def request(url: str, **options: Any) -> TranslationRequest:

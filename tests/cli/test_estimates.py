@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -12,17 +11,11 @@ from akool_async import Limits, Request, TranslationRequest, open_batch, open_jo
 from akool_async._batch.preflight import Preflight
 from akool_async.cli.prices import Estimate, Prices
 from tests.client.conftest import Open, fast_house
-from tests.media.file_host import FileHost, film, serve_files
+from tests.media.file_host import FileHost, film
 
 __all__ = ["fast_house"]
 LENGTHS = (16.0, 3.0, 44.0, 9.5, 31.0)
 KINDS = [(target, lipsync) for target in ("ja", "fr", "hi", "de", "es") for lipsync in (False, True)]
-
-
-@pytest.fixture
-def files() -> Iterator[FileHost]:
-    with serve_files() as host:
-        yield host
 
 
 async def estimate(requests: list[Request], path: Path, host: str) -> Estimate:

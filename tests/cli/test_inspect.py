@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Command
-from tests.media.file_host import FileHost, Part, film, serve_files
+from tests.media.file_host import FileHost, Part, film
 
 SIGNATURE = "X-Amz-Signature=canary-2c77d1f0aa"
-
-
-@pytest.fixture(scope="module")
-def files() -> Iterator[FileHost]:
-    with serve_files() as host:
-        yield host
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,16 +11,10 @@ import pytest
 from akool_async.sandbox import Sandbox
 from tests.cli.conftest import KEY, Command
 from tests.cli.terminal import on_terminal
-from tests.media.file_host import FileHost, film, serve_files
+from tests.media.file_host import FileHost, film
 
 pytestmark = pytest.mark.usefixtures("in_a_folder", "quick")
 Serve = Callable[..., Sandbox]
-
-
-@pytest.fixture
-def files() -> Iterator[FileHost]:
-    with serve_files() as host:
-        yield host
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from akool_async import State
 from tests.cli.conftest import Book, Command
+from tests.threads import serve_in_thread
 
 pytestmark = pytest.mark.usefixtures("quick")
 FILM = "https://example.com/a.mp4"
@@ -19,7 +20,6 @@ FILM = "https://example.com/a.mp4"
 @pytest.fixture
 def serve_page() -> Iterator[Callable[[int], tuple[str, list[str]]]]:
     """Give a function that serves a web page with a status, and the calls that it got."""
-    servers: list[ThreadingHTTPServer] = []
 
     def serve(status: int) -> tuple[str, list[str]]:
         calls: list[str] = []
@@ -38,15 +38,10 @@ def serve_page() -> Iterator[Callable[[int], tuple[str, list[str]]]]:
             def log_message(self, *_: object) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}", calls
+        return servers.enter_context(serve_in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Page))), calls
 
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with ExitStack() as servers:
+        yield serve
 
 
 @pytest.mark.parametrize("at_work", [False, True])

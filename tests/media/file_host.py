@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from akool_async.sandbox.media import sample_video
+from tests.threads import serve_in_thread
 
 
 @lru_cache
@@ -133,14 +134,9 @@ def serve_files(tls: ssl.SSLContext | None = None) -> Iterator[FileHost]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A client that hangs up has seen enough."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        host.base_url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield host
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with serve_in_thread(server) as url:
+        host.base_url = url if tls is None else url.replace("http:", "https:")
+        yield host

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from akool_async._media.inspection import inspect_file, inspect_url
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaProblem
 from akool_async.sandbox.media import sample_video
+from tests.threads import serve_in_thread
 
 FILM = sample_video(2.0, width=64, height=48)
 FACTS = MediaFacts(
@@ -263,13 +264,9 @@ def host() -> Iterator[Host]:
         def log_message(self, *args: Any) -> None:
             """Say nothing."""
 
-    with QuietServer(("127.0.0.1", 0), Handler) as server:
-        host.url = f"http://127.0.0.1:{server.server_address[1]}/talk.mp4?signature=secret"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serve_in_thread(QuietServer(("127.0.0.1", 0), Handler)) as url:
+        host.url = f"{url}/talk.mp4?signature=secret"
         yield host
-        server.shutdown()
-        thread.join()
 
 
 async def inspected(url: str, **options: Any) -> MediaFacts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,9 @@ import av
 import pytest
 
 from akool_async import MediaFacts, inspect
-from tests.media.file_host import FileHost, Part, film, serve_files
+from tests.media.file_host import FileHost, Part, film
 
 LARGE = 300 * 10**6
-
-
-@pytest.fixture
-def files() -> Iterator[FileHost]:
-    with serve_files() as host:
-        yield host
 
 
 LENGTH = 20.0

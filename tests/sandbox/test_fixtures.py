@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -19,6 +18,7 @@ from pysubs2 import SSAFile
 from akool_async._media.inspection import inspect_file
 from akool_async.sandbox import MediaLimits
 from akool_async.sandbox.media import sample_video
+from tests.threads import serve_in_thread
 
 from .conftest import LIPSYNC, Visitor, plain_client, visiting
 
@@ -59,13 +59,8 @@ def shelf() -> Iterator[Shelf]:
         def log_message(self, *args: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        shelf.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serve_in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as shelf.url:
         yield shelf
-        server.shutdown()
-        thread.join()
 
 
 def remuxed(data: bytes, container: str, keep: tuple[str, ...] = ("video", "audio")) -> bytes:
