@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ from akool_async import (
 )
 from akool_async._batch.batch import Batch
 from akool_async._model.requests import Request
+from akool_async._model.responses import Callback
 from akool_async._observer import Observers
 from akool_async._polling.poll_state import PollState, PollVerdict
 from akool_async._polling.scheduler import Listener, PolledJob
@@ -54,6 +55,19 @@ class Recorder(Observer):
 
     def named(self, name: str) -> list[dict[str, Any]]:
         return [event.fields() for event in self.events if event.name == name]
+
+
+class Telling:
+    """A source of callbacks that has these already, and gets no others."""
+
+    def __init__(self, *callbacks: Callback) -> None:
+        self.callbacks = callbacks
+
+    def subscribe(self, listener: object) -> Callable[[], None]:
+        return lambda: None
+
+    def callbacks_for(self, token: str) -> tuple[Callback, ...]:
+        return tuple(one for one in self.callbacks if one.token == token)
 
 
 @attrs.define(eq=False)
@@ -199,13 +213,8 @@ async def opened(
     seam: Seam, *requests: Request, journal: Journal | None = None, **options: Any
 ) -> AsyncIterator[tuple[Batch, Journal]]:
     """Open a batch of a scripted vendor, with a journal in memory unless one is given."""
-    kept = open_journal(":memory:", now=seam.clock.now) if journal is None else journal
-    client = cast(AkoolClient, seam)
-    if journal is not None:
-        async with open_batch(client, requests, journal=kept, **options) as batch:
-            yield batch, kept
-        return
-    async with kept, open_batch(client, requests, journal=kept, **options) as batch:
+    own = open_journal(":memory:", now=seam.clock.now) if journal is None else nullcontext(journal)
+    async with own as kept, open_batch(cast(AkoolClient, seam), requests, journal=kept, **options) as batch:
         yield batch, kept
 
 

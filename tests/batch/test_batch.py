@@ -41,8 +41,6 @@ from tests.client.conftest import KEY, QUICK, Open, video
 from tests.client.moments import HurriedClock, address, closed_port, held_back, still_clock, until
 from tests.recorder import Recorder
 
-pytestmark = pytest.mark.anyio
-
 
 def videos(count: int, **options: Any) -> list[TranslationRequest]:
     return [video(number, **options) for number in range(count)]

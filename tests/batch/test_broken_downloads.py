@@ -19,7 +19,7 @@ from tests.batch.test_batch import videos
 from tests.batch.whole import check_files
 from tests.client.conftest import Open
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 RESULTS = int(os.environ.get("AKOOL_TEST_DOWNLOADS", "24"))
 TRANSFERS = (

@@ -16,8 +16,6 @@ from akool_async.testing import VirtualClock
 from tests.client.conftest import video
 from tests.client.moments import until
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture
 def anyio_backend() -> str:

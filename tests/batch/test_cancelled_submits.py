@@ -30,7 +30,6 @@ from akool_async._journal.store import Store
 from tests.client.conftest import House, Open, video
 from tests.client.moments import until
 
-pytestmark = pytest.mark.anyio
 MOMENTS = ["gathered", "written", "committed"]
 """Where the step of a cancelled caller is: waiting for its commit, in it, or in the file."""
 

@@ -21,7 +21,7 @@ from akool_async.sandbox import Fault, Sandbox
 from tests.batch.catalog import KEY
 from tests.batch.whole import check_files
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 KILLS = int(os.environ.get("AKOOL_TEST_KILLS", "10"))
 

@@ -7,7 +7,6 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -32,18 +31,12 @@ from akool_async import (
 from akool_async._client import ClientSession
 from akool_async._journal import EntryUpdate
 from akool_async.sandbox import Fault
+from tests.batch.test_batch import run
 from tests.client.conftest import KEY, OFTEN, QUICK, House, Open, video
 from tests.client.moments import HurriedClock
 from tests.client.raw import KNOWN, RawVendor, gzip_with_bad_checksum, http
 
-pytestmark = pytest.mark.anyio
 NOBODYS = "66160f989dfc997ac2890000"
-
-
-async def run(client: AkoolClient, requests: list[TranslationRequest], **options: Any) -> list[Outcome]:
-    with anyio.fail_after(55):
-        async with open_batch(client, requests, **options) as batch:
-            return [outcome async for outcome in batch]
 
 
 def hurried(vendor: RawVendor) -> AkoolClient:

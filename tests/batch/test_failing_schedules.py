@@ -21,15 +21,13 @@ from akool_async import (
     PollContext,
     RetryPolicy,
     Status,
-    TranslationRequest,
     open_batch,
 )
-from akool_async._model.responses import Callback
 from akool_async.sandbox import Fault, Sandbox
 from akool_async.testing import VirtualClock
+from tests.batch.seam import Telling
+from tests.client.conftest import video
 from tests.client.moments import until
-
-pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -69,10 +67,6 @@ class Cancelling(Odd):
 
 ODD = [None, math.nan, -5.0, 0, math.inf, 1e9, 10**400, "5", True, Unshown()]
 NAMES = ["none", "nan", "negative", "zero", "inf", "huge", "larger-than-any-float", "text", "bool", "unshown"]
-
-
-def video(number: int) -> TranslationRequest:
-    return TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja")
 
 
 @asynccontextmanager
@@ -146,19 +140,9 @@ async def test_what_a_schedule_fails_to_learn_ends_no_polling(caplog: pytest.Log
     assert "The poll schedule Unteachable raised an error while it learned" in warning
 
 
-class Silent:
-    """Where no callback comes from."""
-
-    def subscribe(self, listener: object) -> Callable[[], None]:
-        return lambda: None
-
-    def callbacks_for(self, token: str) -> tuple[Callback, ...]:
-        return ()
-
-
 async def test_a_batch_that_hears_callbacks_is_polled_on(caplog: pytest.LogCaptureFixture) -> None:
     requests = [video(number) for number in range(3)]
-    hooks = {"webhook_url": "https://hooks.example.org/akool", "callbacks": Silent()}
+    hooks = {"webhook_url": "https://hooks.example.org/akool", "callbacks": Telling()}
     async with opened() as (_, client), open_batch(client, requests, schedule=Odd(fail), **hooks) as batch:
         assert [type(outcome) async for outcome in batch] == [Completed] * 3
 

@@ -37,8 +37,6 @@ from akool_async._polling.poll_state import PollVerdict
 from akool_async._retry import AimdRateLimiter
 from tests.batch.seam import JOB_TAKES, POST_TAKES, START, Seam, ended, made, opened, run, video
 
-pytestmark = pytest.mark.anyio
-
 ANSWERED = START + timedelta(seconds=POST_TAKES)
 ENDED = ANSWERED + timedelta(seconds=JOB_TAKES)
 NAME: dict[str, Any] = {"key": "v1", "target": "ja"}

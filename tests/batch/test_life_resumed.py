@@ -38,8 +38,6 @@ from akool_async._model.states import State
 from akool_async._polling.poll_state import PollVerdict
 from tests.batch.seam import JOB_TAKES, START, Seam, ended, made, opened, video
 
-pytestmark = pytest.mark.anyio
-
 NAME: dict[str, Any] = {"key": "v1", "target": "ja"}
 GONE = ended("job-ja", PollVerdict.NOT_FOUND)
 REFUSED = errors.BadRequestError("Wrong.", code=1003)

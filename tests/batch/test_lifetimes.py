@@ -56,7 +56,6 @@ async def in_a_task(work: Callable[[], Awaitable[Any]]) -> Any:
     return results[0]
 
 
-@pytest.mark.anyio
 async def test_everything_is_opened_and_closed_in_different_tasks(tmp_path: Path) -> None:
     sandbox, clock = sandbox_and_clock()
     client = sandbox.client(clock=clock)
@@ -75,7 +74,6 @@ async def test_everything_is_opened_and_closed_in_different_tasks(tmp_path: Path
         pass
 
 
-@pytest.mark.anyio
 async def test_aclose_finishes_a_paid_post(tmp_path: Path) -> None:
     sandbox, clock = sandbox_and_clock()
     async with sandbox.client(clock=clock) as client, open_journal(tmp_path / "j") as journal:
@@ -94,7 +92,6 @@ async def test_aclose_finishes_a_paid_post(tmp_path: Path) -> None:
     assert entry.job_id == sandbox.audit.jobs[0].id
 
 
-@pytest.mark.anyio
 async def test_what_can_not_be_opened_says_why(tmp_path: Path) -> None:
     async with open_journal(tmp_path / "j"):
         second = open_journal(tmp_path / "j")
@@ -111,7 +108,6 @@ async def test_what_can_not_be_opened_says_why(tmp_path: Path) -> None:
     await client.aclose()
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("word", ["client", "journal", "batch", "receiver", "inbox"])
 async def test_of_two_tasks_that_open_it_at_once_the_second_is_refused(word: str, tmp_path: Path) -> None:
     sandbox, clock = sandbox_and_clock()
@@ -174,7 +170,6 @@ class Broken(LongLived):
         raise self._error
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("error", [Panic("in a task"), LookupError("in a task")], ids=["panic", "error"])
 async def test_what_ended_it_meanwhile_is_raised_where_it_is_closed(error: BaseException) -> None:
     broken = await Broken(error).aopen()
@@ -186,7 +181,6 @@ async def test_what_ended_it_meanwhile_is_raised_where_it_is_closed(error: BaseE
     assert caught.group_contains(type(error), match="in a task")
 
 
-@pytest.mark.anyio
 async def test_blocks_that_are_left_in_another_task_say_so(tmp_path: Path) -> None:
     sandbox, clock = sandbox_and_clock()
     async with (
@@ -249,7 +243,6 @@ async def test_a_service(service):
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(300)
 def test_fixtures_of_pytest_asyncio(tmp_path: Path) -> None:
     run = run_tests(tmp_path, ASYNCIO + FIXTURES)
 

@@ -9,7 +9,6 @@ import pytest
 
 from akool_async._batch.limits import CreditBudget, DoubtBreaker
 
-pytestmark = pytest.mark.anyio
 ONE, OTHER, THIRD = (("a", "ja"), ("b", "ja"), ("c", "ja"))
 
 

@@ -35,7 +35,6 @@ from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
 from tests.client.moments import until
 
-pytestmark = pytest.mark.anyio
 COST = 4.0
 """Credits of a 16 s video in the sandbox, for one language."""
 

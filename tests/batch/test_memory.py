@@ -17,7 +17,6 @@ from tests.client.conftest import Open, video
 from tests.client.moments import still_clock, until
 
 
-@pytest.mark.anyio
 async def test_a_batch_without_a_journal_holds_only_what_is_at_work(fast_house: Open) -> None:
     slots, held, ended = 4, [0], 0
     async with fast_house(max_jobs=20, failure_rate=0.2, seed=2) as home:
@@ -75,7 +74,6 @@ def test_memory_of_what_was_seen_is_a_few_bytes_a_name() -> None:
     assert sum(map(len, seen._groups)) == 5 * 5000
 
 
-@pytest.mark.anyio
 async def test_a_job_in_flight_holds_no_raw_answer_and_its_end_does(fast_house: Open) -> None:
     clock = still_clock()
     async with fast_house(clock=clock, progress="linear") as home:
@@ -97,7 +95,6 @@ async def test_a_job_in_flight_holds_no_raw_answer_and_its_end_does(fast_house: 
     assert outcome.snapshot.created_at is not None
 
 
-@pytest.mark.anyio
 async def test_who_watches_a_job_of_a_batch_sees_its_raw_answers(fast_house: Open) -> None:
     clock = still_clock()
     async with fast_house(clock=clock, progress="linear") as home:
@@ -115,7 +112,6 @@ async def test_who_watches_a_job_of_a_batch_sees_its_raw_answers(fast_house: Ope
 
 
 @pytest.mark.thorough
-@pytest.mark.anyio
 async def test_planned_orders_are_held_by_the_journal_alone(fast_house: Open, tmp_path: Path) -> None:
     orders, numbers = 600, iter(range(600))
     async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house(clock=still_clock()) as home:

@@ -25,20 +25,15 @@ from akool_async import (
     NotSubmitted,
     Observer,
     StopCause,
-    TranslationRequest,
     open_batch,
     open_journal,
 )
 from akool_async.sandbox import Fault, Sandbox
 from akool_async.testing import VirtualClock
 from akool_async.webhook import WebhookReceiver, open_inbox
+from tests.client.conftest import video
 
-pytestmark = pytest.mark.anyio
 WRONG = "Nothing was sent and nothing was spent"
-
-
-def video(number: int = 1, **options: Any) -> TranslationRequest:
-    return TranslationRequest(**{"url": f"https://example.com/{number}.mp4", "targets": "ja"} | options)
 
 
 def _sandbox(**options: Any) -> tuple[Sandbox, VirtualClock]:

@@ -21,9 +21,7 @@ from akool_async import (
 from akool_async._journal import BatchJournal, EntryUpdate
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback
-from tests.batch.seam import START, Seam, made, opened, video
-
-pytestmark = pytest.mark.anyio
+from tests.batch.seam import START, Seam, Telling, made, opened, video
 
 LATER = 400.0
 """Seconds after a POST at which the vendor surely knows its job, if its servers agree."""
@@ -127,19 +125,6 @@ async def test_a_doubt_for_which_callbacks_name_too_many_jobs_is_not_paid_again(
     assert isinstance(outcome, InDoubt)
     assert len(seam.asked) == 8
     assert seam.posts == []
-
-
-class Telling:
-    """A source that has some callbacks already."""
-
-    def __init__(self, *callbacks: Callback) -> None:
-        self.callbacks = callbacks
-
-    def subscribe(self, listener: object) -> object:
-        return lambda: None
-
-    def callbacks_for(self, token: str) -> tuple[Callback, ...]:
-        return tuple(one for one in self.callbacks if one.token == token)
 
 
 @pytest.mark.parametrize("named", ["by the answer", "by an earlier answer", "by a callback"])

@@ -29,7 +29,6 @@ from tests.client.conftest import KEY
 CANCELS = int(os.environ.get("AKOOL_TEST_CANCELS", "10"))
 
 pytestmark = [
-    pytest.mark.anyio,
     pytest.mark.parametrize("anyio_backend", ["asyncio"]),
     pytest.mark.timeout(600),
 ]

@@ -35,7 +35,6 @@ from tests.batch import seam
 from tests.conftest import CANARY
 from tests.recorder import Recorder
 
-pytestmark = pytest.mark.anyio
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "observing.md"
 SIGNED = f"https://example.com/1.mp4?X-Amz-Signature={CANARY}"
 

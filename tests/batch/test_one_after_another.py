@@ -18,8 +18,6 @@ from tests.batch.test_without_catalog import leave_at_work
 from tests.client.conftest import Open, video
 from tests.client.moments import until
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_what_a_left_batch_was_still_writing_is_seen_by_the_next(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

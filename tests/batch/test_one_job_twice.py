@@ -31,8 +31,6 @@ from akool_async import (
 from akool_async._journal import EntryUpdate
 from tests.client.conftest import KEY, OFTEN, QUICK, video
 
-pytestmark = pytest.mark.anyio
-
 JOB, OTHER = "a" * 24, "b" * 24
 REQUESTS = {key: video(number, key=key) for number, key in enumerate("AB")}
 

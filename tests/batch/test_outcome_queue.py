@@ -11,8 +11,6 @@ from akool_async import NotSubmitted
 from akool_async._batch.entry import OutcomeQueue
 from tests.client.conftest import video
 
-pytestmark = pytest.mark.anyio
-
 
 def outcome(key: str) -> NotSubmitted:
     return NotSubmitted(key=key, request=video(1), target="ja")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 
 from akool_async import (
     AkoolClient,
@@ -22,8 +21,6 @@ from akool_async import (
 )
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
-
-pytestmark = pytest.mark.anyio
 
 
 async def run(client: AkoolClient, journal: Path, out: Path, **options: Any) -> list[Outcome]:

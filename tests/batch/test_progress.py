@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
-import pytest
 
 from akool_async import (
     Batch,
@@ -21,8 +20,6 @@ from akool_async import (
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open, video
 from tests.client.moments import still_clock, until
-
-pytestmark = pytest.mark.anyio
 
 
 async def processed(batch: Batch) -> EntryProgress:

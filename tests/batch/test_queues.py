@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import attrs
-import pytest
 
 from akool_async import JournalError, NotSubmitted, TranslationRequest
 from akool_async._batch.entry import BatchEntry, FinishedQueue, RecoveredJobs
@@ -15,7 +14,6 @@ from akool_async._polling.scheduler import PolledJob
 from akool_async._polling.schedules import FixedSchedule
 from tests.client.conftest import video
 
-pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 1, 8, tzinfo=UTC)
 
 

@@ -22,8 +22,6 @@ from akool_async._observer import Observers
 from akool_async._retry import AimdRateLimiter
 from akool_async.testing import VirtualClock
 
-pytestmark = pytest.mark.anyio
-
 THEN, NOW = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)
 REFUSED = errors.BadRequestError("Wrong.", code=1003)
 NO_CREDITS = errors.OutOfCredits("No credits.", code=1104)

@@ -30,8 +30,6 @@ from tests.batch.test_batch import run, videos
 from tests.batch.test_without_catalog import SIGNED, leave_at_work
 from tests.client.conftest import Open, video
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_what_is_at_work_is_followed_before_anything_new_is_submitted(
     house: Open, tmp_path: Path

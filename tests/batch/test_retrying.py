@@ -36,8 +36,6 @@ from akool_async._journal import EntryUpdate
 from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, video
 
-pytestmark = pytest.mark.anyio
-
 
 async def run(client: AkoolClient, count: int = 1, **options: Any) -> list[Outcome]:
     with anyio.fail_after(55):

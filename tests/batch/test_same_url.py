@@ -22,7 +22,6 @@ from akool_async import (
 from akool_async.sandbox import Fault
 from tests.client.conftest import Open
 
-pytestmark = pytest.mark.anyio
 PAGE = "https://files.example.com/download.php"
 VIDEO = "https://b.example.com/t.mp4"
 

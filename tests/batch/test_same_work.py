@@ -30,8 +30,6 @@ from akool_async.sandbox import Fault
 from tests.client.conftest import Open
 from tests.journal.conftest import bring_to, video
 
-pytestmark = pytest.mark.anyio
-
 
 async def run(client: AkoolClient, journal: Journal, key: str | None, **options: Any) -> Outcome:
     with anyio.fail_after(55):

@@ -21,7 +21,6 @@ from tests.client import moments
 from tests.client.conftest import video
 from tests.client.moments import still_clock
 
-pytestmark = pytest.mark.timeout(300)
 KEY = "canary-4f9c1b7e2a"
 
 SCRIPT = """
@@ -86,7 +85,6 @@ def test_the_second_signal_leaves_in_order(backend: str, more: list[signal.Signa
     assert "waited for" not in said  # once is enough
 
 
-@pytest.mark.anyio
 async def test_where_no_call_is_under_way_none_is_said_to_be_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -9,8 +9,6 @@ import pytest
 
 from akool_async._batch.limits import WeightedSemaphore
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_no_more_are_taken_than_there_are() -> None:
     slots = WeightedSemaphore(3)

@@ -24,8 +24,6 @@ from akool_async._model.requests import Request
 from akool_async._observer import Observers
 from tests.batch.seam import STEADY, Seam, made, opened, video
 
-pytestmark = pytest.mark.anyio
-
 
 def stop_and_resume(batch: Batch) -> None:
     """Do both before any task of the batch has had a turn."""

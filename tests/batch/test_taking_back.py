@@ -38,7 +38,6 @@ from akool_async.sandbox import Fault
 from tests.client.conftest import House, Open, video
 from tests.client.moments import held_back, until
 
-pytestmark = pytest.mark.anyio
 TURNS = 200
 """Turns of the loop in which a batch would drop what it takes for taken back."""
 
@@ -327,22 +326,24 @@ def sent_as(signature: str, number: int = 1) -> tuple[str, str]:
     )
 
 
-async def test_what_was_taken_back_is_not_sent_in_place_of_what_was_submitted_since(
-    house: Open, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("orders", ["old new newest", "old - new", "first - second - third"])
+async def test_what_waits_is_sent_as_it_was_submitted_last(house: Open, tmp_path: Path, orders: str) -> None:
+    """What was taken back in between ("-") is not sent in place of it."""
     async with queue(house, tmp_path) as waiting:
-        await waiting.submit("old")
-        await waiting.pulled()
-        assert await waiting.batch.cancel("k", "ja")
-        ticket = await waiting.submit("new")
+        for order in orders.split():
+            if order == "-":
+                assert await waiting.batch.cancel("k", "ja")
+            else:
+                ticket = await waiting.submit(order)
+                await waiting.pulled()
         waiting.free()
         outcome = await ticket.outcome()
         entry = waiting.journal.get("k", "ja")
 
     assert isinstance(outcome, Completed)
-    assert waiting.sent == [sent_as("new")]
+    assert waiting.sent == [sent_as(order)]
     assert entry is not None
-    assert entry.request.webhook_url == "https://hooks.example/new"
+    assert entry.request.webhook_url == f"https://hooks.example/{order}"
 
 
 async def test_what_was_taken_back_is_not_in_flight_while_its_task_waits_for_its_turn(
@@ -390,19 +391,6 @@ async def test_what_was_taken_back_while_it_waited_for_a_slot_does_not_keep_it(
     assert counted == 1
 
 
-async def test_what_waits_is_sent_as_it_was_submitted_last(house: Open, tmp_path: Path) -> None:
-    async with queue(house, tmp_path) as waiting:
-        await waiting.submit("old")
-        await waiting.pulled()
-        await waiting.submit("new")
-        ticket = await waiting.submit("newest")
-        waiting.free()
-        outcome = await ticket.outcome()
-
-    assert isinstance(outcome, Completed)
-    assert waiting.sent == [sent_as("newest")]
-
-
 @pytest.mark.parametrize("pulled", [False, True])
 async def test_what_is_to_be_paid_again_is_sent_as_it_was_submitted_last(
     house: Open, tmp_path: Path, *, pulled: bool
@@ -423,21 +411,6 @@ async def test_what_is_to_be_paid_again_is_sent_as_it_was_submitted_last(
     assert isinstance(outcome, Completed)
     assert sent_as("new", ord(name)) in waiting.sent
     assert sent_as("old", ord(name)) not in waiting.sent
-
-
-async def test_what_is_taken_back_twice_is_sent_as_it_was_submitted_last(house: Open, tmp_path: Path) -> None:
-    async with queue(house, tmp_path) as waiting:
-        await waiting.submit("first")
-        await waiting.pulled()
-        assert await waiting.batch.cancel("k", "ja")
-        await waiting.submit("second")
-        assert await waiting.batch.cancel("k", "ja")
-        ticket = await waiting.submit("third")
-        waiting.free()
-        outcome = await ticket.outcome()
-
-    assert isinstance(outcome, Completed)
-    assert waiting.sent == [sent_as("third")]
 
 
 async def test_what_is_taken_back_twice_and_not_submitted_since_is_not_sent(

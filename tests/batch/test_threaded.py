@@ -16,8 +16,6 @@ from akool_async.sandbox import Sandbox
 from akool_async.testing import VirtualClock
 from tests.client.conftest import video
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:

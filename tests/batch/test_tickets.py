@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,10 @@ from akool_async import (
     open_journal,
 )
 from akool_async._clock import SystemClock
-from akool_async._model.responses import Callback, CallbackListener
 from akool_async.sandbox import Fault, Sandbox
+from tests.batch.seam import Telling
 from tests.client.conftest import KEY, Open, video
 from tests.client.moments import still_clock
-
-pytestmark = pytest.mark.anyio
 
 
 async def test_a_ticket_gives_the_outcome(house: Open, tmp_path: Path) -> None:
@@ -593,16 +591,6 @@ async def test_an_iteration_that_was_left_does_not_stall_the_batch(fast_house: O
 # Doubts that the caller resolves while the batch runs.
 
 
-class Silent:
-    """Where no callback comes from."""
-
-    def subscribe(self, listener: CallbackListener) -> Callable[[], None]:
-        return lambda: None
-
-    def callbacks_for(self, token: str) -> tuple[Callback, ...]:
-        return ()
-
-
 @pytest.mark.parametrize("stopped", [False, True], ids=["submitting", "stopped"])
 async def test_a_job_that_the_caller_names_is_followed_at_once(
     fast_house: Open, tmp_path: Path, stopped: bool
@@ -647,7 +635,7 @@ async def test_a_job_that_the_caller_names_is_followed_where_its_callback_is_awa
                 client,
                 journal=journal,
                 webhook_url="https://example.com/hook",
-                callbacks=Silent(),
+                callbacks=Telling(),
                 webhook_grace=1000.0,
             ) as batch:
                 ticket = await batch.submit(video(1, key="k"))
@@ -853,7 +841,6 @@ for line in sys.stdin:  # a process for each line, without the price of its impo
 KILLS = int(os.environ.get("AKOOL_TEST_KILLS", "6"))
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kills", [KILLS, pytest.param(100, marks=pytest.mark.thorough)])
 async def test_a_service_that_is_killed_loses_no_order(tmp_path: Path, kills: int) -> None:
     seed = random.randrange(1_000_000)
@@ -912,7 +899,6 @@ async def test_a_service_that_is_killed_loses_no_order(tmp_path: Path, kills: in
     print(json.dumps({kind: list(ended.values()).count(kind) for kind in set(ended.values())}))
 
 
-@pytest.mark.anyio
 async def test_a_key_names_no_other_work_while_the_one_before_may_still_be_sent(tmp_path: Path) -> None:
     sandbox = Sandbox(media=False, clock=still_clock())
     async with open_journal(tmp_path / "jobs.sqlite3") as journal, sandbox.client() as client:

@@ -21,8 +21,6 @@ from akool_async import (
 from tests.batch.test_without_catalog import leave_at_work
 from tests.client.conftest import Open, video
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.mark.parametrize("spoilt", ["request = '{'", "submitted_at = 'yesterday'"])
 @pytest.mark.parametrize("options", [{}, {"download_to": "out"}, {"max_credits": 1000.0}], ids=str)

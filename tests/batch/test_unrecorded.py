@@ -34,7 +34,6 @@ from akool_async._journal import EntryUpdate, database
 from akool_async.cli.exit_codes import ExitCode
 from tests.client.conftest import Open, video
 
-pytestmark = pytest.mark.anyio
 Broken = Callable[[], JournalWriteError]
 
 

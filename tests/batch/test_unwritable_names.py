@@ -31,8 +31,6 @@ from akool_async._storage.results import LocalFolder
 from tests.batch.test_batch import run, videos
 from tests.client.conftest import Open
 
-pytestmark = pytest.mark.anyio
-
 WANTED = [
     TranslationRequest(url="https://e.com/1.mp4", targets="ja", key="東京"),
     TranslationRequest(url="https://e.com/2.mp4", targets="ja", key="plain"),

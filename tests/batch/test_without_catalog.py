@@ -6,7 +6,6 @@ from pathlib import Path
 
 import anyio
 import attrs
-import pytest
 
 from akool_async import (
     AkoolClient,
@@ -22,8 +21,6 @@ from akool_async import (
 from akool_async._journal import EntryUpdate
 from tests.batch.test_batch import run
 from tests.client.conftest import Open, video
-
-pytestmark = pytest.mark.anyio
 
 SIGNED = "https://example.com/signed.mp4?X-Amz-Signature=abc"
 

@@ -34,7 +34,6 @@ from tests.cli.conftest import Book, Command, walk
 from tests.media.file_host import serve_files
 from tests.storage.conftest import TestBucket
 
-pytestmark = pytest.mark.timeout(300)
 SPOKEN = (Cue(0, 1900, "Good morning."), Cue(2000, 3900, "=1+1 is two."), Cue(5000, 6900, "Goodbye."))
 TRANSLATED = (
     Cue(0, 1900, "おはよう。\n皆さん。"),
