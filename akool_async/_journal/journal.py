@@ -49,7 +49,7 @@ from akool_async._model.fingerprint import entry_key
 from akool_async._model.requests import Request
 from akool_async._model.responses import Snapshot
 from akool_async._model.states import State
-from akool_async._model.validators import file_path
+from akool_async._model.validators import file_path, wall_clock
 
 _ASKED_AGAIN: Final = frozenset({State.COMPLETED, State.DELIVERED, State.EXPIRED})
 """States that a run which did not record them learns again by polling the job."""
@@ -78,10 +78,10 @@ def open_journal(
         read_only: open it for reading, also while a run is writing it; what writes is refused then.
         accept_older: open it although it is missing, a backup, or older than when it was last written.
             What it does not know is paid again. A backup is a journal like any other after that.
-        now: the wall clock, aware; for tests and simulations.
+        now: the wall clock, aware; for tests and simulations. It is called here once.
 
     Raises:
-        ConfigurationError: it is not a path.
+        ConfigurationError: `path` is not a path, or `now` not such a clock.
         JournalOlderError: on entering, it is missing or older than `<path>.lock` remembers, or a backup.
         JournalLockedError: on entering, another run is writing it.
         JournalCorruptedError: on entering, the file is no journal or is damaged; it was not touched.
@@ -91,6 +91,8 @@ def open_journal(
     """
     if not isinstance(path, str | os.PathLike) or "\0" in str(path):
         file_path.check("path", path)
+    if now is not _utc_now:
+        wall_clock.check("now", now)
     return BatchJournal(path, read_only=read_only, accept_older=accept_older, now=now)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
@@ -92,6 +93,16 @@ def implements(expected: str, *methods: str) -> Constraint:
     return Constraint(expected, holds)
 
 
+def returns(expected: str, holds: Callable[[Any], object]) -> Constraint:
+    """Make the constraint of a function, neither a class nor async, by what it returns when it is called."""
+
+    def returns_it(value: Any) -> bool:
+        is_function = callable(value) and not isinstance(value, type) and not iscoroutinefunction(value)
+        return is_function and bool(holds(value()))
+
+    return Constraint(expected, returns_it)
+
+
 def one_of(*values: str) -> Constraint:
     """Make the constraint of a text that is one of a few."""
     shown = " or ".join(map(repr, values)) if len(values) < 3 else f"one of {', '.join(map(repr, values))}"
@@ -127,6 +138,12 @@ file_path: Final = Constraint(
     "text or a path, without NUL characters",
     lambda value: (isinstance(value, str) or hasattr(value, "__fspath__")) and "\0" not in str(value),
 )
+
+wall_clock: Final = returns(
+    "a function that returns an aware datetime, as lambda: datetime.now(UTC)",
+    lambda moment: isinstance(moment, datetime) and moment.utcoffset() is not None,
+)
+unix_clock: Final = returns("a function that returns seconds since 1970, as time.time", is_number)
 
 
 def as_texts(texts: str | Iterable[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from akool_async._background import spawn
 from akool_async._clock import Clock
 from akool_async._model.errors import AkoolError, ConfigurationError
 from akool_async._model.redact import Secret, sanitize
-from akool_async._model.validators import not_negative, whole_number
+from akool_async._model.validators import not_negative, text, whole_number
 
 T = TypeVar("T")
 _POOL: Final = 8
@@ -125,10 +125,11 @@ class LedgerDatabase:
         if max_credits != math.inf:
             not_negative.or_none.check("max_credits", max_credits)
         whole_number.or_none.check("max_in_flight", max_in_flight)
+        text.check("account", account)
         self.account = account
         self._max_credits = max_credits
         self._max_in_flight = max_in_flight
-        self.clock: Clock = clock or _clock.default_clock()
+        self.clock: Clock = _clock.default_clock() if clock is None else _clock.check_clock(clock)
         self._engine: sa.Engine | None = None
         self._under_way = 0
         self._idle = anyio.Event()

@@ -106,7 +106,7 @@ def open_ledger(
             one, a failed job nothing. None keeps what is there; `math.inf` takes the bound away.
         max_in_flight: how many jobs the account may have at the vendor at once, over all machines; kept in
             the database likewise. A POST in doubt counts as one for ten minutes.
-        clock: for tests.
+        clock: for tests. Its `now` is called here once.
 
     Raises:
         ConfigurationError: the URL is not one of a Postgres database, or a value is out of its range.

@@ -28,7 +28,7 @@ from akool_async._model.credentials import ID_VARIABLE, KEY_VARIABLE, SECRET_VAR
 from akool_async._model.errors import AkoolError, ConfigurationError, InboxError, UnsealError
 from akool_async._model.redact import Secret, hide
 from akool_async._model.responses import GZIP_MAGIC, Callback, CallbackListener
-from akool_async._model.validators import file_path, in_range, positive, text
+from akool_async._model.validators import file_path, in_range, positive, text, unix_clock
 from akool_async._wire.sealed import Hint, SealingKey, cipher_for, unseal
 from akool_async.webhook.inbox import InboxFile
 from akool_async.webhook.listeners import CallbackFeed
@@ -126,7 +126,7 @@ class WebhookReceiver(CallbackFeed):
         max_body_bytes: size of the largest body that is processed, packed and unpacked; the vendor's have
             one or two thousand.
         replay_cache_size: contents that are remembered to recognise replays.
-        now: the wall clock, seconds since the epoch; for tests.
+        now: the wall clock, seconds since the epoch; for tests. It is called here once.
 
     Raises:
         ConfigurationError: credentials are missing, or a value is out of its range.
@@ -155,6 +155,7 @@ class WebhookReceiver(CallbackFeed):
         _size.check("queue_size", queue_size)
         _size.check("max_body_bytes", max_body_bytes)
         _size.check("replay_cache_size", replay_cache_size)
+        unix_clock.check("now", now)
         self._max_clock_skew = max_clock_skew
         self._queue_size = queue_size
         self._max_body_bytes = max_body_bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from akool_async import (
     to_wire,
     verify,
 )
+from akool_async._clock import SystemClock
+from akool_async.ledger import open_ledger
 from akool_async.sandbox import Fault, MediaLimits, Sandbox
 from akool_async.webhook import WebhookReceiver, open_inbox
 from tests.client.conftest import KEY, Open, video
@@ -80,6 +84,30 @@ def test_what_names_no_journal_or_inbox_is_refused(wrong: Any) -> None:
     for opening in (open_journal, open_inbox):
         with pytest.raises(ConfigurationError, match=r"^path must be text or a path"):
             opening(wrong)
+
+
+async def _late() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 5, datetime(2026, 1, 1, tzinfo=UTC), datetime, datetime.now, time.time, _late]
+)
+def test_a_journal_refuses_what_is_no_wall_clock(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^now must be a function that returns an aware datetime"):
+        open_journal(":memory:", now=wrong)
+
+
+@pytest.mark.parametrize("wrong", [5, 1.5, SystemClock, datetime.now, object()])
+def test_a_ledger_refuses_what_is_no_clock(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^clock must be a clock with now\(\), "):
+        open_ledger("postgresql://someone@host/database", clock=wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, datetime.now, float, _late])
+def test_a_receiver_refuses_what_is_no_wall_clock(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^now must be a function that returns seconds"):
+        WebhookReceiver(client_id="someone", client_secret="s" * 16, now=wrong)
 
 
 @pytest.mark.parametrize("name", ["journal", "preflight", "storage", "on_in_doubt"])
