@@ -413,7 +413,7 @@ class Batch(LongLived):
 
     @property
     def stopped(self) -> str:
-        """Why nothing more is submitted; "" while it is."""
+        """Why nothing more is submitted, in words for people; "" while it is. Programs use `stop_cause`."""
         return self._state.stopped
 
     @property
