@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from typing import Final, TypeAlias
 
 import anyio
@@ -350,17 +351,22 @@ class AnswerRecorder:
         The ids are in the log from now on. If they can't be written soon, the entries end as in doubt, with
         their ids, and nothing more is submitted; the tries continue.
         """
-        named = dict.fromkeys(job.id for _, job in post.submitted)
-        for failure in post.failures:
-            named |= dict.fromkeys(post.doubt_ids(failure.entry))
-        ids = ", ".join(named | dict.fromkeys(post.other_ids)) or "none"
-        for entry in post.entries:
-            logger.warning(
-                "The answer to the paid call for %s (%s) could not be recorded; the jobs in it are: %s. %s",
-                *entry.name,
-                ids,
-                error.message,
-            )
+        # With its language: by hand, each may have to be given to its entry.
+        named = {job.id: f" ({job.target})" if job.target else "" for _, job in post.submitted}
+        doubtful = chain.from_iterable(post.doubt_ids(failure.entry) for failure in post.failures)
+        for job_id in (*doubtful, *post.other_ids):
+            named.setdefault(job_id, "")
+        ids = ", ".join(f"{job_id}{language}" for job_id, language in named.items()) or "none"
+        names = ", ".join(
+            f"{entry.key} ({entry.target})" if entry.target else entry.key for entry in post.entries
+        )
+        logger.warning(
+            "The answer to the paid call for %s could not be recorded, which is tried again; the jobs in it "
+            "are: %s. %s",
+            names,
+            ids,
+            error.message,
+        )
         # Another program may hold the file for a moment, or free some space; a lost file rarely comes back.
         brief = isinstance(error, JournalWriteError) and not isinstance(error, JournalReplacedError)
         wait, left_to_wait = FIRST_WAIT, RECORD_WITHIN if brief else 0.0
@@ -385,7 +391,7 @@ class AnswerRecorder:
                 elif leaving and not gave_up:
                     self._end_unrecorded(post, error)
             left_to_wait, wait = left_to_wait - wait, min(2 * wait, LONGEST_WAIT)
-        logger.warning("The jobs %s are recorded now.", ids)
+        logger.warning("The answer to the paid call for %s is recorded now.", names)
 
     def _end_unrecorded(self, post: Post, error: JournalError) -> None:
         """End entries whose jobs the journal does not know: for the next run they are in doubt, and paid."""

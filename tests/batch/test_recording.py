@@ -194,6 +194,22 @@ async def test_what_is_not_written_soon_ends_once_in_doubt_and_is_written_all_th
     assert batch.emitted[0].reason.startswith("Job job-ja is paid, but could not be recorded. Held ")
 
 
+async def test_each_job_that_can_not_be_recorded_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    batch = Harness(held(2))
+    batch.sent = post("ja,fr,de")
+    french = Job(id="job-fr", target="fr")
+    for entry, job in zip(batch.sent.entries[:2], (JOB, french), strict=True):
+        batch.sent.submitted.append((entry.submitted(job, NOW, ""), job))
+    batch.sent.other_ids = ("job-of-what",)
+    await batch.run(held(1))
+
+    assert caplog.messages == [
+        "The answer to the paid call for one (ja), one (fr), one (de) could not be recorded, which is tried "
+        "again; the jobs in it are: job-ja (ja), job-fr (fr), job-of-what. Held 1.",
+        "The answer to the paid call for one (ja), one (fr), one (de) is recorded now.",
+    ]
+
+
 async def test_a_journal_that_is_lost_is_not_waited_for() -> None:
     batch = Harness()
     await batch.run(errors.JournalReplacedError("Gone."))
