@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Final
 import attrs
 from cyclopts import Parameter
 
-from akool_async._model.errors import AkoolError
+from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async.cli.catalog import (
     Catalog,
     CatalogError,
@@ -24,6 +25,7 @@ from akool_async.cli.catalog.cells import CellError, fold_header
 from akool_async.cli.catalog.columns import COLUMNS_BY_NAME, ColumnChoice
 from akool_async.cli.catalog.languages import LanguageNames, UnknownLanguageError
 from akool_async.cli.catalog.rows import read_option
+from akool_async.cli.console import shown_argument
 from akool_async.cli.options import ConnectionOptions
 
 
@@ -178,6 +180,13 @@ class CatalogOptions:
 
     def read(self, path: Path, options: TranslationOptions, names: LanguageNames) -> Catalog:
         """Read a catalog; a `CatalogError` names every mistake in it, in glossaries and in these options."""
+        shown = shown_argument(path)
+        if "://" in shown and not os.path.lexists(path):
+            raise InvalidRequestError(
+                f"{shown} is a URL, and a catalog is a file.",
+                impact="Nothing was sent.",
+                advice="`akool-async translate URL --to ja` translates one video.",
+            )
         mistakes: list[Issue] = []
         defaults = dict(options.values(mistakes, names))
         ignored = (name for given in self.ignore_columns for name in given.split(","))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -170,6 +171,23 @@ def plan_rows(plan: Plan, output: OutputOptions, *, all_fields: bool = True) -> 
                 "row": str(item.place),
             }
         yield row
+
+
+def terminal_table(
+    plan: Plan, output: OutputOptions, most: int
+) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
+    """Return rows and headings of a plan for a terminal: at most so many entries, each with its video alone.
+
+    A key that nobody gave is a hash, so that the name of the video stands there instead.
+    """
+    rows = [
+        row | {"key": request_label(planned.item.request), "files": row["files"][:1]}
+        for planned, row in zip(
+            islice(plan.entries, most), plan_rows(plan, output, all_fields=False), strict=False
+        )
+    ]
+    keyless = any(item.request.key is None for item in plan.catalog.items)
+    return rows, {**COLUMNS, "key": "Video"} if keyless else COLUMNS
 
 
 def _reason(planned: PlanEntry) -> str:

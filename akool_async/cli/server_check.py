@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from typing import Final
 
 import attrs
 
@@ -71,6 +72,22 @@ def _language_issues(item: CatalogItem, languages: Mapping[str, Language]) -> It
             yield Issue(item.where("targets"), text)
 
 
+_COUNTRIES: Final[Mapping[str, str]] = {
+    "br": "pt",
+    "cn": "zh",
+    "cz": "cs",
+    "dk": "da",
+    "gr": "el",
+    "jp": "ja",
+    "kr": "ko",
+    "se": "sv",
+    "tw": "zh",
+    "ua": "uk",
+    "vn": "vi",
+}
+"""Codes of countries that people write for a language, where the language has another."""
+
+
 def _suggestion(target: str, languages: Mapping[str, Language]) -> str:
     """Return " Did you mean ...?", also for a language's name or another spelling of its code."""
     folded = target.casefold().replace("_", "-")
@@ -78,7 +95,12 @@ def _suggestion(target: str, languages: Mapping[str, Language]) -> str:
     names = {language.name.casefold(): code for code, language in languages.items()}
     found = codes.get(folded) or names.get(folded)
     if found is None:
-        prefixes = [code for code in languages if folded.startswith(f"{code.casefold()}-")]
+        country = _COUNTRIES.get(folded, "-")
+        prefixes = [
+            code
+            for code in languages
+            if folded.startswith(f"{code.casefold()}-") or code == country or code.startswith(f"{country}-")
+        ]
         close = get_close_matches(folded, codes, n=1, cutoff=0.6) or get_close_matches(folded, names, n=1)
         found = prefixes[0] if prefixes else next((codes.get(one) or names[one] for one in close), None)
     return f" Did you mean {found!r}?" if found else " `akool-async languages` lists them."

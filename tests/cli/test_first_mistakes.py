@@ -16,6 +16,7 @@ from akool_async._environment import install_command
 from akool_async.sandbox import Sandbox
 from akool_async.sandbox.media import sample_video
 from tests.cli.conftest import Command
+from tests.cli.terminal import on_terminal
 from tests.cli.test_preflight import Serve, catalog
 from tests.media.file_host import film, serve_files
 
@@ -204,3 +205,37 @@ def test_a_plan_refuses_the_places_that_a_run_refuses(
     assert planned.err.splitlines()[-1] == ran.err.splitlines()[-1]
     assert "would be submitted" not in planned.out + planned.err
     assert vendor.audit.creates == ()
+
+
+def test_a_url_or_a_folder_in_place_of_a_catalog_is_named(akool: Command, vendor: Sandbox) -> None:
+    url = akool("run", "https://example.com/a.mp4", "--yes")
+    Path("films").mkdir()
+    folder = akool("plan", "films")
+
+    assert (url.code, folder.code) == (2, 2)
+    assert "https://example.com/a.mp4 is a URL, and a catalog is a file." in url.err
+    assert "`akool-async translate URL --to ja` translates one video." in url.err
+    assert "films: This is a folder, not a file." in folder.err
+
+
+def test_a_country_in_place_of_a_language_is_recognised(akool: Command, vendor: Sandbox) -> None:
+    told = akool("translate", "https://example.com/a.mp4", "--to", "jp,cn,xx", "--yes")
+
+    assert told.code == 2
+    assert "--to: The server has no language 'jp'. Did you mean 'ja'?" in told.err
+    assert "--to: The server has no language 'cn'. Did you mean 'zh'?" in told.err
+    assert "--to: The server has no language 'xx'. `akool-async languages` lists them." in told.err
+    assert vendor.audit.creates == ()
+
+
+def test_a_plan_on_a_terminal_names_videos_and_one_file_of_each(akool: Command, vendor: Sandbox) -> None:
+    Path("first.csv").write_text("url,to\nhttps://example.com/talk.mp4,ja\n", encoding="utf-8")
+    rows = "https://example.com/a%20tour.mp4,ja\nhttps://example.com/talk.mp4,ja\n"
+    Path("both.csv").write_text(f"url,to\n{rows}", encoding="utf-8")
+    akool("run", "first.csv", "--yes")
+    shown = on_terminal("plan", "both.csv", "--offline", columns=80)
+    heading, tour, talk, *_ = (line.split() for line in shown.text.splitlines())
+
+    assert heading == ["Video", "Language", "Now", "Credits", "Files"]
+    assert (tour[:4], tour[-1]) == (["a", "tour.mp4", "ja", "new"], "a-tour.ja.mp4")
+    assert (talk[:3], talk[-1]) == (["talk.mp4", "ja", "saved"], "results/talk.ja.mp4")

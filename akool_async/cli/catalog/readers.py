@@ -64,7 +64,7 @@ def read_table(path: Path, is_column: IsColumn, sheet: str = "") -> CatalogTable
         CatalogError: it can't be read, or is of no format that is known.
     """
     ending = path.suffix.lower()
-    if ending not in CATALOG_ENDINGS:
+    if ending not in CATALOG_ENDINGS and not os.path.isdir(path):  # noqa: PTH112 - it may have any name
         suffix = Path(_shown(path)).suffix
         said = f'ends in "{suffix}"' if suffix else "has no ending"
         text = f"The file {said}; known are {', '.join(CATALOG_ENDINGS)}. {_ADVICE.get(ending, '')}"

@@ -376,8 +376,14 @@ def one_video(
     """Return a catalog of one video; arguments and errors are those of `read_catalog`."""
     mistakes: list[Issue] = []
     glossary = _glossary(glossaries, mistakes, names)
-    places = {"url": SourceLocation("URL"), "caption_url": SourceLocation("--caption-url")}
-    layout = Layout("URL", places=places, options={"caption_url": "caption_url"})
+    flags = {
+        "caption_url": "--caption-url",
+        "targets": "--to",
+        "source_language": "--from",
+        "voices_map": "--voice",
+    }
+    places = {"url": SourceLocation("URL")} | {name: SourceLocation(flag) for name, flag in flags.items()}
+    layout = Layout("URL", places=places, options={name: name for name in flags})
     table = CatalogTable(layout)
     reading = RowReader(table, dict(defaults), glossary, mistakes, ColumnChoice(), names, unread)
     items = tuple(reading.items(CatalogRow(layout, 0, 0, {"url": url})))

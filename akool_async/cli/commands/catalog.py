@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -48,7 +47,7 @@ from akool_async.cli.options import (
 )
 from akool_async.cli.plan import PlannedAction, RetryRules
 from akool_async.cli.preflight import DEFAULT_VIDEOS, VideoOptions, make_checked_plan
-from akool_async.cli.report import COLUMNS, plan_lines, plan_rows
+from akool_async.cli.report import COLUMNS, plan_lines, plan_rows, terminal_table
 from akool_async.cli.run import UNBOUNDED, RunOptions, execute
 from akool_async.cli.storage import DEFAULT_STORAGE, StorageOptions
 
@@ -97,10 +96,14 @@ def plan(
     if terms.as_json:
         write_json(plan_json(seen) | {"jobs": list(plan_rows(seen, output))})
         return ExitCode.OK
-    shown = _MAX_SHOWN if sys.stdout.isatty() else len(seen.entries)
-    print_rows(islice(plan_rows(seen, output, all_fields=False), shown), COLUMNS, as_json=False)
-    if len(seen.entries) > shown:
-        print_info(f"and {len(seen.entries) - shown:,} more; pipe the output or use --json to see all.")
+    if sys.stdout.isatty():
+        rows, columns = terminal_table(seen, output, _MAX_SHOWN)
+        print_rows(rows, columns, as_json=False)
+        if len(seen.entries) > _MAX_SHOWN:
+            more = len(seen.entries) - _MAX_SHOWN
+            print_info(f"and {more:,} more; pipe the output or use --json to see all.")
+    else:
+        print_rows(plan_rows(seen, output, all_fields=False), COLUMNS, as_json=False)
     print_info("")
     for line in plan_lines(seen):
         print_info(line)
