@@ -1,9 +1,10 @@
 """What earlier runs were to submit, and the balance when they began: a small file beside the journal.
 
 The journal has no entry for a row of a catalog before its turn comes, none for one that was refused before it
-was sent, and does not know the account's balance. With these, `status` counts what was not submitted, `list`
-says why, and `resolve` compares what was spent with what is recorded. Nothing depends on the file: without
-it, that much less can be said.
+was sent, and does not know the account's balance. It numbers entries as they are sent, so what was corrected
+or added later comes last. With these, `status` counts what was not submitted, `list` says why, in the order
+of the catalog, and `resolve` compares what was spent with what is recorded. Nothing depends on the file:
+without it, that much less can be said.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +30,8 @@ from akool_async.cli.report import request_label
 
 _MARK: Final = "akool-async runs"
 _MAX_RUNS: Final = 100
+_MAX_ORDERED: Final = 1_000_000
+"""Entries whose place in a catalog is kept; catalogs that were not run for longest are forgotten first."""
 
 
 @attrs.frozen(kw_only=True)
@@ -75,11 +80,23 @@ class RunHistory:
         starts: those whose balance is known, in their order.
         pending: by catalog, what its last run was to submit for the first time.
         orders: by catalog, the command of its last run.
+        names: by catalog, the keys of its rows in their order, each with its languages after it; the catalog
+            that was run last comes last.
     """
 
     starts: tuple[RunStart, ...] = ()
     pending: Mapping[str, tuple[UnsentEntry, ...]] = attrs.field(factory=dict)
     orders: Mapping[str, Order] = attrs.field(factory=dict)
+    names: Mapping[str, Sequence[Sequence[str]]] = attrs.field(factory=dict, repr=False)
+
+    def places(self) -> dict[tuple[str, str], int]:
+        """Return the place of each entry that a catalog has, by key and language."""
+        found: dict[tuple[str, str], None] = {}
+        for key, *targets in chain(*self.names.values()):
+            for target in targets:
+                found.pop((key, target), None)  # of several catalogs that have it, the last one counts
+                found[key, target] = None
+        return {name: place for place, name in enumerate(found)}
 
     def unsent(self, journal: Journal) -> Iterator[UnsentEntry]:
         """Yield what the journal has no entry for since; each once, by its newest catalog."""
@@ -117,15 +134,20 @@ def read_history(journal: Path) -> RunHistory:
             str(catalog): Order(str(folder), str(place), tuple(map(str, words)))
             for catalog, (folder, place, words) in data.get("orders", {}).items()
         }
+        names = {
+            str(catalog): [[*map(str, row)] for row in rows if row]
+            for catalog, rows in data.get("names", {}).items()
+        }
     except (ValueError, TypeError, AttributeError):
         return RunHistory()
-    return RunHistory(starts, pending, orders)
+    return RunHistory(starts, pending, orders, names)
 
 
 def record_run(plan: Plan, journal: Path) -> None:
     """Add a run that is about to begin. What goes wrong is printed: the run does not need it."""
     path, history = history_path(journal), read_history(journal)
     starts, pending, orders = [*history.starts], dict(history.pending), dict(history.orders)
+    names = dict(history.names)
     if plan.checked is not None and plan.checked.balance is not None:
         recorded = plan.used + plan.locked
         starts.append(RunStart(at=datetime.now(UTC), balance=plan.checked.balance, recorded=recorded))
@@ -145,6 +167,13 @@ def record_run(plan: Plan, journal: Path) -> None:
         )
         if order is not None:
             orders[catalog] = order
+        every = ((one.key if one.entry is None else one.entry.key, one.target) for one in plan.entries)
+        names.pop(catalog, None)
+        names[catalog] = [
+            [key, *(target for _, target in row)] for key, row in groupby(every, key=itemgetter(0))
+        ]
+        while len(names) > 1 and sum(map(len, chain(*names.values()))) > 2 * _MAX_ORDERED:
+            del names[next(iter(names))]
     data = {
         "made_by": _MARK,
         "starts": [(one.at.isoformat(), one.balance, one.recorded) for one in starts[-_MAX_RUNS:]],
@@ -153,6 +182,7 @@ def record_run(plan: Plan, journal: Path) -> None:
             for catalog, entries in pending.items()
             if entries
         },
+        "names": names,
         "orders": {name: attrs.astuple(one) for name, one in orders.items() if pending.get(name)},
     }
     try:

@@ -267,7 +267,13 @@ def test_one_refused_video_is_not_to_be_run_again_as_it_was(
 
 
 @pytest.mark.parametrize(
-    "content", ["a journal", '{"made_by": "akool-async runs", "pending": 3}', "[" * 10**5]
+    "content",
+    [
+        "a journal",
+        '{"made_by": "akool-async runs", "pending": 3}',
+        '{"made_by": "akool-async runs", "names": {"a": [[], 3]}}',
+        "[" * 10**5,
+    ],
 )
 def test_a_list_of_runs_that_is_broken_or_foreign_harms_nothing(
     content: str, akool: Command, vendor: Sandbox, book: Book

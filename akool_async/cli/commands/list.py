@@ -111,7 +111,7 @@ class EntryOptions:
     key: str | None = None
 
     async def rows(self, journal: Journal, output: OutputOptions) -> list[dict[str, Any]]:
-        """Return the entries that are asked for, in the journal's order."""
+        """Return the entries that are asked for, in the order of their catalogs, then in the journal's."""
         languages = chosen_languages(self.language) or None
         states = WITHOUT_RESULT if self.failed else frozenset()
         if self.in_doubt:
@@ -128,16 +128,20 @@ class EntryOptions:
             async for entry in found
             if every or entry.state in states or (entry.key, entry.target) in expiring
         ]
+        history = read_history(output.path)
         if every:
             rows += (
                 dict.fromkeys(ALL_FIELDS)
                 | {"key": row.key, "target": row.target, "files": [], "doubt_ids": []}
                 | {"state": TO_CORRECT if row.reason else NOT_SUBMITTED}
                 | {"reason": row.reason, "advice": row.advice}
-                for row in read_history(output.path).unsent(journal)
+                for row in history.unsent(journal)
                 if (self.key is None or fnmatchcase(row.key, self.key))
                 and (languages is None or row.target in languages)
             )
+        # So that it can be compared with the catalog, whatever was corrected, added or moved there since.
+        places = history.places()
+        rows.sort(key=lambda row: places.get((row["key"], row["target"]), len(places)))
         return rows
 
 
@@ -163,7 +167,8 @@ def list_entries(
     Parameters
     ----------
     sort
-        Order by a field; what has no value comes last. Default is the order in which they were entered.
+        Order by a field; what has no value comes last. Default is the order of the catalog in its last run;
+        what is in no catalog comes after that, in the order in which it was entered.
     reverse
         Reverse the order.
     as_csv
