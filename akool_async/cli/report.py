@@ -178,7 +178,7 @@ def terminal_table(
 ) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
     """Return rows and headings of a plan for a terminal: at most so many entries, each with its video alone.
 
-    A key that nobody gave is a hash, so that the name of the video stands there instead.
+    Where a row has no key, its entry has a hash for one: the name of the video is shown instead.
     """
     rows = [
         row | {"key": request_label(planned.item.request), "files": row["files"][:1]}

@@ -122,6 +122,14 @@ def test_a_terminal_gets_a_table_that_fits(columns: int, serve: Callable[..., Sa
     assert all(voice.voice_id in shown and voice.name[:3] in shown for voice in voices[:2])
 
 
+def test_voices_of_one_language_are_one_line_each(vendor: Sandbox) -> None:
+    told = on_terminal("voices", "--language", "ja", columns=80)
+    heading, *lines = (line.split() for line in told.text.splitlines() if line.strip())
+
+    assert heading == ["Voice", "Gender", "Name", "Style"]
+    assert all(len(line[0]) == 24 for line in lines)
+
+
 @pytest.mark.parametrize("command", ["languages", "voices", "credit"])
 def test_no_key_a_wrong_key_and_a_host_that_is_down_have_exit_codes(
     command: str, akool: Command, vendor: Sandbox, monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,8 @@ _VOICE_COLUMNS: Final = {
     "age": "Age",
     "style": "Style",
 }
+_OPTIONAL: Final = ("age", "language")
+"""Columns that a terminal may be too narrow for; the last ones are left out first."""
 
 
 def languages(*, as_json: JsonFlag = False, connection: ConnectionOptions = DEFAULT_CONNECTION) -> int:
@@ -54,7 +56,10 @@ def voices(
     found = connection.ask(fetch)
     if not found and language is not None:
         print_info(f"There is no voice for {language!r}; `akool-async languages` lists the codes.")
-    print_rows(map(fields_of, found), _VOICE_COLUMNS, as_json=as_json)
+    shown = dict(_VOICE_COLUMNS)
+    if language is not None and sys.stdout.isatty():  # each line would say what was asked for
+        del shown["language_code"], shown["language"]
+    print_rows(map(fields_of, found), shown, as_json=as_json, optional=_OPTIONAL)
     return ExitCode.OK
 
 
