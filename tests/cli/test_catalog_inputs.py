@@ -115,6 +115,12 @@ def test_a_column_that_nobody_knows_is_one_mistake_however_many_rows_there_are(w
     ]
 
 
+def test_of_columns_that_nobody_knows_one_is_named_whose_cell_may_be_meant(write: Write) -> None:
+    found = mistakes_of(write(f"Title,Duration,Into,Film\nTalk,0:30,Japanese; French,{URL}/a.mp4\n"))
+
+    assert [text.rpartition(" ")[2] for text in found] == ["languages='Into'.", "url='Film'."]
+
+
 def test_a_column_is_mapped_and_the_others_are_left_out_and_noted_once(write: Write) -> None:
     catalog = read_catalog(write(OWN_COLUMNS), choice=ColumnChoice({"film_link": "url"}))
 

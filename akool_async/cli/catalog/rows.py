@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -180,13 +181,21 @@ class RowReader:
             text, name = _MISSING[option], _PLAIN.get(option, option)
             if self._left_out:
                 cells = {} if first is None else first.cells
-                links = [name for name in self._left_out if option == "url" and "://" in str(cells.get(name))]
-                example = (links or self._left_out)[0]
+                fitting = (one for one in self._left_out if self._may_be(option, cells.get(one)))
+                example = next(fitting, self._left_out[0])
                 text = (
                     f"{text}. No column is called so; name the one that has it: --column {name}={example!a}"
                 )
             line = min((place.line for place in self._header.values()), default=0)
             self._mistakes.append(Issue(SourceLocation(self._file, line, field=name), f"{text}."))
+
+    def _may_be(self, option: str, value: object) -> bool:
+        """Whether a cell may hold the video or the languages of its row."""
+        if option == "url":
+            return "://" in str(value)
+        with suppress(CellError):
+            return value is not None and bool(read_option(option, value, self._names))
+        return False
 
     def _judge_each(self, own: dict[str, Any], row: CatalogRow) -> None:
         """Note the options that are wrong by themselves, and remove them."""
