@@ -20,6 +20,7 @@ from akool_async._model.outcomes import MANIFEST, is_incomplete, is_unverified, 
 from akool_async._model.redact import strip_query
 from akool_async._model.requests import video_url
 from akool_async._model.states import WITHOUT_RESULT, State
+from akool_async._model.tariff import credits_text
 from akool_async.cli.catalog import Catalog, CatalogItem, Layout, names_for
 from akool_async.cli.console import counted, format_value, print_info
 from akool_async.cli.next_commands import Order
@@ -270,6 +271,11 @@ class JournalStatus:
                 if order is not None:
                     where = {"--out": self.output.out, "--journal": self.output.journal}
                     why, step = f"{why}, which costs credits", order.command(self.output.path, where)
+                    if bound := order.value("--max-credits"):
+                        # The same bound would stop it again; how much is enough, nobody knows here.
+                        why += (
+                            f" (of --max-credits {bound}, {credits_text(self.used + self.locked)} are used)"
+                        )
                 else:
                     why += ", with the same options, such as --max-credits"
                     step = self.output.command("run", catalog)

@@ -188,6 +188,14 @@ class Order:
         )
         return cls(str(Path.cwd()), str(journal.absolute()), tuple(words))
 
+    def value(self, option: str) -> str:
+        """Return the value of an option, or ""."""
+        for word, following in pairwise((*self.words, "")):
+            name, equals, value = word.partition("=")
+            if name == option:
+                return value if equals else following
+        return ""
+
     def command(self, journal: Path, where: Mapping[str, Path | None]) -> str:
         """Return it for a shell, for a journal that may have been moved; `where` names its place."""
         here, words = self.folder == str(Path.cwd()), self.words

@@ -147,6 +147,17 @@ def test_what_failed_is_told_with_reasons_and_what_to_do(akool: Command, book: B
     assert seen["without_result"][0]["advice"].startswith("Try again later")
 
 
+def test_a_bound_that_stopped_a_run_is_told_with_what_is_used_of_it(
+    akool: Command, vendor: Sandbox, book: Book, tmp_path: Path
+) -> None:
+    catalog = tmp_path / "films.csv"
+    catalog.write_text("url,to\nhttps://example.com/1.mp4,ja\nhttps://example.com/2.mp4,ja\n")
+    akool("run", catalog, "--out", book.out, "--yes", "--max-credits=6", "--no-check")
+    told = akool("status", "--out", book.out)
+
+    assert "run the catalog again, which costs credits (of --max-credits 6, 4 are used):\n" in told.out
+
+
 def test_jobs_that_failed_for_one_reason_are_one_cause(akool: Command, book: Book) -> None:
     book.enter(("other", State.FAILED), reason="Bad URL.")
     for key, target in (("a", "ja"), ("a", "fr"), ("b", "ja")):
