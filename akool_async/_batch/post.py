@@ -67,7 +67,7 @@ class Post:
         failures: the others.
         again: entries that are sent again.
         own_ids: by language the job that an unusable answer names for it.
-        taken_ids: by language the job that the answer names for it, and that another entry has.
+        taken_ids: by language the job that the answer names for it, and that another POST made.
         other_ids: jobs in the answer that may be an entry's, or were not asked for.
         sent: when it was sent, in seconds of the clock.
         token: the unguessable part of its webhook URL, or "".
@@ -154,13 +154,15 @@ class Post:
             reason = f"The answer to a paid call does not mention {target!r}."
             self.fail([entries[target]], SubmissionInDoubt(reason, targets=(target,)))
 
-    def give_up_job(self, name: tuple[str, str], job_id: str) -> tuple[BatchEntry, Job]:
-        """Put an entry in doubt: another one has the job that the answer names for it. Return both."""
+    def give_up_job(self, taken: JobTakenError) -> tuple[BatchEntry, Job]:
+        """Put an entry in doubt, because the answer names the job of another POST for it; return both."""
+        name, job_id = taken.entry, taken.job_id
         (made,) = (one for one in self.submitted if one[0].name == name)
         self.submitted.remove(made)
         entry = made[0]
         self.taken_ids[entry.target], entry.job = job_id, None
-        reason = f"The answer to a paid call names job {job_id}, which another entry has."
+        owner = "it had before it was paid again" if taken.owner == name else "another entry has"
+        reason = f"The answer to a paid call names job {job_id}, which {owner}."
         logger.warning("%s That for %s (%s) may have made another job.", reason, *name)
         self.fail([entry], SubmissionInDoubt(reason, targets=(entry.target,)))
         return made
@@ -286,7 +288,7 @@ class AnswerRecorder:
                 return await self._state.journal.record(*changes)
             # Seen in the write itself: the answer that names the same job may be on its way, too.
             except JobTakenError as error:
-                entry, job = post.give_up_job(error.entry, error.job_id)
+                entry, job = post.give_up_job(error)
                 if job.credits_locked:  # else it is counted as unknown
                     self._state.budget.count_unknown(entry.name)
 

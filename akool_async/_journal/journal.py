@@ -19,17 +19,23 @@ from anyio.to_thread import run_sync
 
 from akool_async._background import LongLived
 from akool_async._journal.database import check_is_journal
+from akool_async._journal.doubts import (
+    DoubtEarlierPost,
+    DoubtReads,
+    EarlierPost,
+    KeepNamedJob,
+    ResolveDoubt,
+    check_resolution,
+)
 from akool_async._journal.entry import Entry, EntryUpdate
 from akool_async._journal.lock import JournalLock
 from akool_async._journal.operations import (
     RecordIntent,
     RecordUpdates,
     ReserveName,
-    ResolveDoubt,
     WithdrawPlanned,
-    check_resolution,
 )
-from akool_async._journal.reading import BatchReads, ReadableJournal, RowsAhead
+from akool_async._journal.reading import ReadableJournal, RowsAhead
 from akool_async._journal.store import (
     IN_MEMORY,
     Barrier,
@@ -273,7 +279,7 @@ class Journal(ReadableJournal, LongLived):
             raise
 
 
-class BatchJournal(Journal, BatchReads):
+class BatchJournal(Journal, DoubtReads):
     """The journal with the operations of a batch, in whose order they are right; callers see a `Journal`."""
 
     @asynccontextmanager
@@ -366,6 +372,25 @@ class BatchJournal(Journal, BatchReads):
         await self._open_writer.write(
             RecordUpdates(changes, self._now(), forgets=self._forget_ended), urgent=urgent
         )
+
+    async def keep_named_job(self, token: str, job_id: str) -> None:
+        """Keep a job that a callback names for a POST that is over, unless it is known of an entry.
+
+        Its id joins the `doubt_ids` of its entry, which is in doubt again if it has neither job nor result.
+
+        Raises:
+            JournalWriteError: it could not be written.
+        """
+        await self._open_writer.write(KeepNamedJob(token, job_id, self._now()))
+
+    async def doubt_again(self, post: EarlierPost) -> None:
+        """Put an entry without a result in doubt about an earlier POST, for which a job was named.
+
+        Raises:
+            IllegalTransitionError: the entry is in another state.
+            JournalWriteError: it could not be written.
+        """
+        await self._open_writer.write(DoubtEarlierPost(post, self._now()))
 
     async def withdraw(
         self, key: str, target: str = "", *, then: Callable[[bool], object] = lambda _withdrawn: None

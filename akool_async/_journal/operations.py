@@ -16,7 +16,6 @@ import attrs
 
 from akool_async._journal.entry import (
     DecodeError,
-    Entry,
     EntryUpdate,
     dump_datetime,
     dump_float,
@@ -25,18 +24,15 @@ from akool_async._journal.entry import (
     dump_text,
     dump_texts,
     encode_request,
-    load_datetime,
     load_texts,
 )
 from akool_async._journal.table import EntryRow, EntryTable, JobTakenError, SqlValue, Values
-from akool_async._model.errors import IllegalTransitionError, InvalidRequestError, JournalCorruptedError
+from akool_async._model.errors import IllegalTransitionError, JournalCorruptedError
 from akool_async._model.filenames import collision_key
 from akool_async._model.fingerprint import fingerprint, work_of
-from akool_async._model.redact import safe_repr, sanitize
+from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
-from akool_async._model.responses import Snapshot
 from akool_async._model.states import ENDED, TRANSITIONS, State, may_follow
-from akool_async._wire import read_id
 
 
 def display_name(key: str, target: str) -> str:
@@ -86,7 +82,7 @@ class ReserveName:
             table.update(row, {**name_columns(table, self.names), "updated_at": moment})
 
 
-_FRESH: Final[Values] = {
+FRESH: Final[Values] = {
     "job_id": "",
     "credits_locked": None,
     "credits_used": None,
@@ -129,8 +125,9 @@ class RecordIntent:
         }
         self._names = names
         self._entries: dict[tuple[str, str], Values] = {}
-        self._images: list[tuple[str, str, dict[str, SqlValue] | None, int]] = []
-        """Each entry that was written: what it was before, or None, and how often it is paid now."""
+        self._images: list[tuple[str, str, dict[str, SqlValue] | None, int, int]] = []
+        """Each entry that was written: what it was before, or None, how often it is paid now, and the number
+        of the POST that was its last one."""
         for request in requests:
             for target in request.targets:
                 mark = fingerprint(request, target)
@@ -152,7 +149,7 @@ class RecordIntent:
             values = {**intent, **name_columns(table, names)}
             if row is None:
                 table.insert({"key": key, "target": target, "paid": 1, **values})
-                self._images.append((key, target, None, 1))
+                self._images.append((key, target, None, 1, 0))
                 continue
             rejection = ""
             # Inside the transaction, whatever the caller has checked before: the POST follows at once.
@@ -163,7 +160,10 @@ class RecordIntent:
                 rejection = "is in doubt over other work; resolve that first, or use another key"
             if rejection:
                 raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
-            self._images.append((key, target, table.row_image(row), row.paid + 1))
+            # A callback may name the job of the POST before at any time. What is planned was not sent, or is
+            # kept since it was called not made.
+            kept = 0 if row.state is State.PLANNED else table.keep_post(row, row.state)
+            self._images.append((key, target, table.row_image(row), row.paid + 1, kept))
             # What earlier jobs of the entry cost is kept apart from the price of the new one.
             ended = table.cost_of_ended(row)
             # A doubt that is paid again may have been charged, and an expired job of unknown price was.
@@ -173,11 +173,11 @@ class RecordIntent:
                 "credits_before": row.credits_before + ended,
                 "doubts_before": row.doubts_before + unpriced,
             }
-            table.update(row, {**_FRESH, **values, **again})
+            table.update(row, {**FRESH, **values, **again})
 
     def undo(self, table: EntryTable) -> None:
         """Put back what was, for a caller that was cancelled before it could send anything."""
-        for key, target, image, paid in self._images:
+        for key, target, image, paid, kept in self._images:
             row = table.find(key, target)
             # Only its own intent is taken back: a later one of the same entry may have been sent.
             if row is None or row.state is not State.SUBMITTING or row.paid != paid:
@@ -185,7 +185,9 @@ class RecordIntent:
             if image is None:
                 table.delete(row)
             else:
-                table.update(row, image)
+                # A callback may have named a job meanwhile.
+                table.update(row, {**image, "doubt_ids": row.doubt_ids})
+                table.drop_post(kept)
 
 
 class WithdrawPlanned:
@@ -322,11 +324,17 @@ def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None
 
 
 def check_owner(table: EntryTable, job_id: str, entry: tuple[str, str]) -> None:
-    """Refuse to give an entry the job of another one: its own would be looked for by nobody."""
+    """Refuse to give an entry the job of another one, or of an earlier POST: its own would be lost."""
     owner = table.job_owner(job_id)
     if owner is not None:
         name = f"entry {display_name(*owner)}" if owner[0] else "an entry that has ended"
-        raise JobTakenError(f"Job {sanitize(job_id)} belongs to {name} already.", entry, job_id)
+        raise JobTakenError(f"Job {sanitize(job_id)} belongs to {name} already.", entry, owner, job_id)
+
+
+_DROP_RESTORED: Final = """
+    DELETE FROM earlier_post WHERE key = ? AND target = ? AND token = ? AND submitted_at IS ?
+"""
+"""Removes an earlier POST about which its entry is in doubt again."""
 
 
 class RecordUpdates:
@@ -362,6 +370,9 @@ class RecordUpdates:
                     raise IllegalTransitionError(f"Entry {display_name(key, target)} {rejection}.")
                 if row is not None and update.change.job_id and not row.job_id:
                     check_owner(table, update.change.job_id, (key, target))
+                if update.change.token is not None:
+                    moment = dump_datetime(update.change.submitted_at)
+                    table.connection.execute(_DROP_RESTORED, (key, target, update.change.token, moment))
                 columns = update.columns(row)
                 if row is None:
                     table.insert({"key": key, "target": target, **columns})
@@ -376,74 +387,3 @@ class RecordUpdates:
         """Remove what it entered, as long as nothing was sent for that."""
         for name in self._entered:
             WithdrawPlanned(*name)(table)
-
-
-def check_resolution(job_id: str | None, snapshot: Snapshot | None, *, not_made: bool) -> None:
-    """Refuse what does not say what became of a doubt."""
-    if (job_id is None) is not not_made:
-        raise InvalidRequestError("Use either job_id=... or not_made=True.")
-    if job_id is not None and read_id(job_id) is None:
-        raise InvalidRequestError(f"job_id must be an id as the vendor gives it, not {safe_repr(job_id)}.")
-    if snapshot is not None and snapshot.job_id != job_id:
-        raise InvalidRequestError(f"The snapshot is of job {snapshot.job_id}, not of {safe_repr(job_id)}.")
-
-
-@attrs.frozen
-class ResolveDoubt:
-    """A resolved doubt: the job was made and has this id, or it was not made."""
-
-    key: str
-    target: str | None
-    job_id: str | None
-    now: datetime
-    snapshot: Snapshot | None = None
-    seen: Entry | None = None
-
-    needs_savepoint = True
-
-    def __call__(self, table: EntryTable) -> None:
-        """Write it."""
-        target = self._target_in_doubt(table)
-        if self.job_id is None:
-            change = EntryUpdate(key=self.key, target=target, state=State.PLANNED)
-        else:
-            change = EntryUpdate(
-                key=self.key,
-                target=target,
-                state=State.SUBMITTED,
-                job_id=self.job_id,
-                snapshot=self.snapshot,
-            )
-        RecordUpdates((change,), self.now)(table)
-
-    def _target_in_doubt(self, table: EntryTable) -> str:
-        """Return the one language that is in doubt."""
-        rows = table.connection.execute(
-            "SELECT target, submitted_at, token FROM entry WHERE key = ? AND state = ? ORDER BY target",
-            (self.key, State.IN_DOUBT.value),
-        ).fetchall()
-        found = [str(target) for target, *_ in rows if self.target in (None, target)]
-        if not found:
-            raise IllegalTransitionError(
-                f"Entry {display_name(self.key, self.target or '')} is not in doubt."
-            )
-        # To guess would give a paid job to the wrong language.
-        if len(found) > 1:
-            raise IllegalTransitionError(
-                f"Entry {sanitize(self.key)} is in doubt for {', '.join(found)}.",
-                advice="Say which: target=...",
-            )
-        (post,) = [(load_datetime(at), token) for target, at, token in rows if target == found[0]]
-        # Said of one call, it would be believed of the other, whose job may be paid.
-        if self.seen is not None and post != (self.seen.submitted_at, self.seen.token):
-            raise another_call_in_doubt(self.key, found[0])
-        return found[0]
-
-
-def another_call_in_doubt(key: str, target: str) -> IllegalTransitionError:
-    """Return the refusal of what was said about a POST after which another one has come into doubt."""
-    return IllegalTransitionError(
-        f"Entry {display_name(key, target)} is in doubt about another call by now: it was sent once more.",
-        impact="Nothing was changed.",
-        advice="Look at the doubt again before you say what became of it.",
-    )

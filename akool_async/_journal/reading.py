@@ -53,6 +53,8 @@ _ALL: Final = f"SELECT {', '.join(COLUMNS)} FROM entry"  # noqa: S608 - our name
 _BY_NAME: Final = f"{_ALL} WHERE key = ? AND target = ?"
 _BY_ID: Final = f"{_ALL} WHERE id = ?"
 _BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIMIT 1"
+_WITH_JOB_BEFORE: Final = "SELECT key, target FROM earlier_post WHERE job_id = ? AND job_id <> ''"
+_BY_EARLIER_JOB: Final = f"{_ALL} WHERE (key, target) IN ({_WITH_JOB_BEFORE}) LIMIT 1"
 _BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id LIMIT 1"
 _BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <> ? AND length(key) = 32
     AND (state <> 'planned' OR ?) AND NOT (state = 'failed' AND job_id = '') LIMIT 1"""
@@ -136,8 +138,8 @@ class ReadableJournal:
         return self._first(_BY_NAME, key, target)
 
     def find_job(self, job_id: str) -> Entry | None:
-        """Return the entry of a job, at once."""
-        return self._first(_BY_JOB, job_id)
+        """Return the entry that has a job, or had it before it was paid again; at once."""
+        return self._first(_BY_JOB, job_id) or self._first(_BY_EARLIER_JOB, job_id)
 
     def find_other_query(self, mark: str, target: str) -> Entry | None:
         """Return an entry for the same work, but for the query of a URL, that has no key of the caller's.

@@ -117,6 +117,30 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "UPDATE entry SET candidate_ids = doubt_ids WHERE state = 'in_doubt' AND paid = 1",
     ),
     (f"CREATE INDEX entry_content ON entry ({CONTENT}) WHERE {HAS_CONTENT}",),
+    (
+        # The POSTs of an entry before its last one, and what was called not made: callbacks may name a job.
+        """
+        CREATE TABLE earlier_post (
+            id INTEGER PRIMARY KEY,
+            key TEXT NOT NULL,
+            target TEXT NOT NULL,
+            state TEXT NOT NULL,
+            token TEXT NOT NULL,
+            job_id TEXT NOT NULL,
+            submitted_at TEXT,
+            candidate_ids TEXT NOT NULL,
+            callback_ids TEXT NOT NULL DEFAULT '[]'
+        )
+        """,
+        "CREATE INDEX earlier_post_entry ON earlier_post (key, target)",
+        "CREATE INDEX earlier_post_token ON earlier_post (token) WHERE token <> ''",
+        "CREATE INDEX earlier_post_job ON earlier_post (job_id) WHERE job_id <> ''",
+        # When these were sent was not written.
+        """
+        INSERT INTO earlier_post (key, target, state, token, job_id, submitted_at, candidate_ids)
+        SELECT key, target, state, token, '', NULL, '[]' FROM entry WHERE state = 'planned' AND token <> ''
+        """,
+    ),
 )
 """The version of a file is the number of migrations that it has seen."""
 

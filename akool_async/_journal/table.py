@@ -52,18 +52,20 @@ _STATES: Final[Mapping[SqlValue, State]] = {state.value: state for state in Stat
 
 
 class JobTakenError(IllegalTransitionError):
-    """A job was named for an entry, and another entry has it.
+    """A job was named for a POST of an entry, and that of another POST, or another entry, made it.
 
     Attributes:
         entry: key and language of the entry for which it was named.
+        owner: those of the entry that has it, or had it before it was paid again.
         job_id: the job.
     """
 
     advice = "Record the entry as IN_DOUBT, with the id among its doubt_ids."
 
-    def __init__(self, message: str, entry: tuple[str, str], job_id: str) -> None:
+    def __init__(self, message: str, entry: tuple[str, str], owner: tuple[str, str], job_id: str) -> None:
         super().__init__(message)
         self.entry = entry
+        self.owner = owner
         self.job_id = job_id
 
 
@@ -196,6 +198,17 @@ _DEAREST: Final = """
 """
 """What the dearest of the jobs that were entered last cost."""
 
+_JOB_OWNER: Final = """
+    SELECT key, target FROM entry WHERE job_id = ? AND job_id <> ''
+    UNION ALL SELECT key, target FROM earlier_post WHERE job_id = ? AND job_id <> '' LIMIT 1
+"""
+_KEEP_POST: Final = """
+    INSERT INTO earlier_post (key, target, state, token, job_id, submitted_at, candidate_ids)
+    SELECT key, target, :state, token, job_id, submitted_at,
+        CASE :state WHEN 'planned' THEN '[]' ELSE candidate_ids END
+    FROM entry WHERE id = :id AND (token <> '' OR job_id <> '' OR candidate_ids <> '[]')
+"""
+
 _JOB: Final = "job"
 """The second part of a job's name among those of deleted entries; that of a file has none."""
 
@@ -247,11 +260,10 @@ class EntryTable:
         return self.connection.execute(statement, (name_folded,)).fetchone() is not None
 
     def job_owner(self, job_id: str) -> tuple[str, str] | None:
-        """Return key and language of the entry that has a job; empty ones if that entry was deleted."""
+        """Return key and language of the entry that has a job, or had; empty ones if it was deleted."""
         if self._forgotten is not None and self._forgotten.contains(job_id, _JOB):
             return "", ""
-        statement = "SELECT key, target FROM entry WHERE job_id = ? AND job_id <> '' LIMIT 1"
-        found = self.connection.execute(statement, (job_id,)).fetchone()
+        found = self.connection.execute(_JOB_OWNER, (job_id, job_id)).fetchone()
         return None if found is None else (str(found[0]), str(found[1]))
 
     def insert(self, values: Values) -> None:
@@ -281,6 +293,18 @@ class EntryTable:
         if done and self._forgotten is not None:
             for one in freed:
                 self._forgotten.add(*one)
+
+    def keep_post(self, row: EntryRow, state: State) -> int:
+        """Keep the last POST of an entry, with the state in which that ended; return its number.
+
+        It is 0 if nothing can name that POST any more. Who called it not made has judged its candidates.
+        """
+        cursor = self.connection.execute(_KEEP_POST, {"state": state.value, "id": row.id})
+        return (cursor.lastrowid or 0) if cursor.rowcount else 0
+
+    def drop_post(self, number: int) -> None:
+        """Remove an earlier POST, because it is the last one of its entry again."""
+        self.connection.execute("DELETE FROM earlier_post WHERE id = ?", (number,))
 
     def cost_of_ended(self, row: EntryRow) -> float:
         """Return what the job of an entry cost, in credits, which is about to be made once more."""

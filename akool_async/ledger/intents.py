@@ -16,7 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from akool_async._client import new_token
 from akool_async._journal import Entry
-from akool_async._journal.operations import another_call_in_doubt, check_resolution, display_name
+from akool_async._journal.doubts import another_call_in_doubt, check_resolution
+from akool_async._journal.operations import display_name
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.fingerprint import is_other_work
 from akool_async._model.redact import sanitize

@@ -139,16 +139,18 @@ class Seam:
         self.clock.advance(POST_TAKES)
         if isinstance(answer, AkoolError):
             raise answer
-        if len(self.posts) <= len(self.answers) or all(one.key == request.key for one in self.posts):
+        if len(self.posts) <= len(self.answers):
             return answer
-        number = len(self.posts)  # one job belongs to one entry
-        jobs = tuple(attrs.evolve(job, id=f"{job.id}-{number}") for job in answer.accepted)
+        # One job belongs to one POST; that of an entry that is paid again ends like the one before.
+        number, again = len(self.posts), all(one.key == request.key for one in self.posts)
+        mark = "~" if again else "-"
+        jobs = tuple(attrs.evolve(job, id=f"{job.id}{mark}{number}") for job in answer.accepted)
         return attrs.evolve(answer, accepted=jobs)
 
     def watch(self, job_id: str, listener: Listener, *, schedule: object, age: float | None) -> PolledJob:
         self.ages.append(age)
         self.on_watch()
-        end = self.ends.get(job_id) or ended(job_id)
+        end = self.ends.get(job_id.partition("~")[0]) or ended(job_id)
         if isinstance(end, AkoolError):
             watch = PolledJob(state=PollState.begin(job_id, 0.0), schedule=self.schedule, error=end)
         else:

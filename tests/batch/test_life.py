@@ -26,6 +26,7 @@ from akool_async import (
     Status,
     Submission,
     SubmissionInDoubt,
+    open_journal,
 )
 from akool_async._batch.limits import StopCause
 from akool_async._journal import Entry
@@ -162,11 +163,31 @@ async def test_polling_that_became_impossible_ends_the_batch_and_keeps_the_job()
 
 
 async def test_a_failed_job_is_made_again_for_its_language_alone() -> None:
-    seam = Seam([made("ja", "fr"), made("ja")], {"job-ja": FAILURE})
+    again = Submission(accepted=(attrs.evolve(JOB, id="job-ja~2"),))
+    seam = Seam([made("ja", "fr"), again], {"job-ja": FAILURE})
     outcomes = await run(seam, video(targets="ja,fr"), retry_transient=1)
 
     assert [post.targets for post in seam.posts] == [("ja", "fr"), ("ja",)]
     assert {outcome.target: type(outcome) for outcome in outcomes} == {"ja": Failed, "fr": Completed}
+
+
+async def test_an_answer_with_the_job_that_failed_before_is_a_doubt() -> None:
+    async with open_journal(":memory:", now=lambda: START) as journal:
+        seam = Seam([made("ja"), made("ja")], {"job-ja": FAILURE})
+        (outcome,) = await run(seam, video(), retry_transient=2, journal=journal)
+        assert isinstance(outcome, InDoubt)
+        assert outcome.doubt_ids == ("job-ja",)
+        assert "which it had before it was paid again" in outcome.reason
+        assert len(seam.posts) == 2
+        # It is known to be no job of the second POST, so that it does not keep it from being paid again.
+        (outcome,) = await run(Seam([made("ja-2")]), video(), on_in_doubt="hold", journal=journal)
+        assert isinstance(outcome, InDoubt)
+        again = Submission(accepted=(attrs.evolve(JOB, id="job-3"),))
+        (outcome,) = await run(Seam([again]), video(), on_in_doubt="resubmit", journal=journal)
+
+    assert isinstance(outcome, Completed)
+    assert outcome.job is not None
+    assert outcome.job.id == "job-3"
 
 
 @pytest.mark.parametrize(

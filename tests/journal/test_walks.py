@@ -27,6 +27,7 @@ class Known:
     state: State
     paid: int = 0
     job_id: str = ""
+    earlier_jobs: frozenset[str] = attrs.field(default=frozenset(), eq=False)
 
 
 Model = dict[tuple[str, str], Known]
@@ -54,9 +55,13 @@ def recorded(model: Model, name: tuple[str, str], after: State, job_id: str) -> 
 async def one_record(journal: Journal, model: Model, chance: random.Random) -> bool:
     name = (chance.choice(KEYS), chance.choice(TARGETS))
     after, entering = chance.choice(list(State)), chance.random() < 0.3
-    job_id = chance.choice(["", f"job-{name[0]}-{name[1]}", f"job-{name[0]}-{name[1]}", "job-other"])
+    own = f"job-{name[0]}-{name[1]}-{chance.randrange(3)}"
+    job_id = chance.choice(["", own, own, "job-other"])
     told: dict[str, Any] = {"job_id": job_id or None} | ({"request": video(*name)} if entering else {})
     taken = job_id and any(known.job_id == job_id for other, known in model.items() if other != name)
+    # Nor is a job that any entry had before it was paid again the job of a new POST.
+    had = any(job_id in known.earlier_jobs for known in model.values())
+    taken = taken or (had and name in model and not model[name].job_id)
     refused = refuses(model.get(name), after, job_id, entering) or bool(name in model and taken)
     try:
         await journal.record(step(after, *name, **told))
@@ -80,7 +85,9 @@ async def one_intent(journal: Journal, model: Model, chance: random.Random) -> b
     assert not refused, (key, targets, there)
     for target in targets:
         known = model.get((key, target), Known(State.PLANNED))
-        model[key, target] = Known(State.SUBMITTING, known.paid + 1)
+        ended = {known.job_id} - {""} if known.state is not State.PLANNED else set()
+        earlier = known.earlier_jobs | ended
+        model[key, target] = Known(State.SUBMITTING, known.paid + 1, earlier_jobs=earlier)
     return True
 
 
@@ -92,7 +99,7 @@ async def one_resolution(journal: Journal, model: Model, chance: random.Random) 
         if name[0] == key and target in (None, name[1]) and known.state is State.IN_DOUBT
     ]
     job_id = chance.choice([None, f"resolved-{chance.randrange(4)}"])
-    taken = job_id and any(known.job_id == job_id for known in model.values())
+    taken = job_id and any(job_id == known.job_id or job_id in known.earlier_jobs for known in model.values())
     lost = len(doubts) == 1 and model[doubts[0]].job_id
     refused = len(doubts) != 1 or bool(taken) or bool(lost)
     try:
@@ -108,7 +115,13 @@ async def one_resolution(journal: Journal, model: Model, chance: random.Random) 
 async def known_to(journal: Journal) -> Model:
     found = [entry async for entry in journal.entries()]
     return {
-        (entry.key, entry.target): Known(entry.state, entry.paid_submissions, entry.job_id) for entry in found
+        (entry.key, entry.target): Known(
+            entry.state,
+            entry.paid_submissions,
+            entry.job_id,
+            frozenset(post.job_id for post in journal.earlier_posts(entry.key, entry.target)) - {""},
+        )
+        for entry in found
     }
 
 
