@@ -6,8 +6,9 @@ reason to ask the API.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,17 +18,19 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from akool_async._batch.callback_polling import CallbackPolling
 from akool_async._batch.entry import BatchEntry, outcome_from_journal
-from akool_async._batch.in_doubt import DoubtResolver
+from akool_async._batch.in_doubt import MOST_FROM_CALLBACKS, DoubtResolver
 from akool_async._batch.limits import Changes
 from akool_async._batch.state import BatchState
 from akool_async._client import new_token, with_token
 from akool_async._journal import Entry
 from akool_async._model.errors import JournalError
+from akool_async._model.events import DoubtEvent
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, CallbackSource
 from akool_async._model.states import State
 from akool_async._model.validators import implements
 
+logger = logging.getLogger("akool_async")
 EXPECTED: Final = 3600.0
 """Seconds after its intent in which a run waits for the callback of an entry that it finds in doubt."""
 
@@ -72,6 +75,9 @@ class WebhookCoordinator:
         self._under_way: set[object] = set()
         self._answers = Changes()
         self._doubt_ids: Counter[str] = Counter()
+        self._named_late: Counter[str] = Counter()
+        self.keeping: dict[tuple[str, str], anyio.Event] = {}
+        self.doubted_again: set[tuple[str, str]] = set()
 
     # What goes out.
 
@@ -98,9 +104,11 @@ class WebhookCoordinator:
         try:
             yield token, addressed
         finally:
-            self._before_response.pop(token, None)
+            before = self._before_response.pop(token, ())
             self._under_way.remove(post)
             self._answers.notify()
+        for callback in before:  # one may name another job than the answer
+            self._match(callback)
 
     @property
     def posts_under_way(self) -> int:
@@ -142,6 +150,11 @@ class WebhookCoordinator:
         """Record what earlier runs learned about their doubts: ids, and callbacks that arrived since."""
         source, breaker, found = self._webhook.source, self._state.breaker, False
         with self._state.stop_on_journal_error():
+            for post in self._journal.earlier_posts() if source else ():
+                for callback in source.callbacks_for(post.token) if source else ():
+                    entry = self._entry_to_keep(callback, self._journal.find_token(post.token))
+                    if entry is not None:
+                        await self._keep(entry, callback)
             async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
                 found = True
                 self._doubt_ids.update(entry.doubt_ids)
@@ -152,6 +165,13 @@ class WebhookCoordinator:
 
     def on_callback(self, callback: Callback) -> None:
         """Record a callback: it may name the job of a doubt, and makes the client ask sooner."""
+        self._match(callback)
+        if self._polling is not None:
+            self._polling.on_callback(callback)
+        self._session.on_callback(callback)
+
+    def _match(self, callback: Callback) -> None:
+        """Find the entry of a callback, and what it says about that which the journal does not know."""
         try:
             entry = self._journal.find_token(callback.token) if callback.token else None
             pending = entry is not None and self._is_pending(entry)
@@ -160,12 +180,60 @@ class WebhookCoordinator:
                 self._before_response[callback.token].append(callback)
             elif entry is not None and entry.state is State.IN_DOUBT:
                 self._doubts.add_from_callback(entry, callback.job_id)
+            elif callback.token and (entry := self._entry_to_keep(callback, entry)) is not None:
+                assert self._tasks is not None  # noqa: S101 - it listens
+                # From here on it is not sent before this is on disk.
+                recorded = self.keeping[entry.key, entry.target] = anyio.Event()
+                self._tasks.start_soon(self._keep_now, entry, callback, recorded)
         # A hint is lost, which costs a later poll. But a journal that can't be read must not pay for more.
         except JournalError as error:
             self._state.stop(error.message, error)
-        if self._polling is not None:
-            self._polling.on_callback(callback)
-        self._session.on_callback(callback)
+
+    def _entry_to_keep(self, callback: Callback, entry: Entry | None) -> Entry | None:
+        """Return the entry of a POST that is over, if the job that a callback names for it is news."""
+        if entry is None:
+            posts = self._journal.earlier_posts(token=callback.token)
+            entry = self._journal.get(posts[0].key, posts[0].target) if posts else None
+        if entry is None or callback.job_id == entry.job_id or callback.job_id in entry.doubt_ids:
+            return None
+        if self._journal.find_job(callback.job_id) is not None:
+            return None
+        self._named_late[callback.token] += 1  # what is repeated is known by then
+        return entry if self._named_late[callback.token] <= MOST_FROM_CALLBACKS else None
+
+    async def _keep_now(self, entry: Entry, callback: Callback, recorded: anyio.Event) -> None:
+        name = (entry.key, entry.target)
+        try:
+            with self._state.stop_on_journal_error():
+                await self._keep(entry, callback)
+                self.doubted_again.add(name)
+        finally:
+            recorded.set()
+            if self.keeping.get(name) is recorded:
+                del self.keeping[name]
+
+    async def _keep(self, before: Entry, callback: Callback) -> None:
+        """Keep a job that may be paid, though its entry has another one, or was decided otherwise."""
+        name, job_id = (before.key, before.target), callback.job_id
+        await self._journal.keep_named_job(callback.token, job_id)
+        entry = self._journal.get(*name)
+        if entry is None or job_id not in entry.doubt_ids:  # an answer has just named it
+            return
+        what = "which is not sent again before it is known whether that is its job."
+        if entry.job_id:
+            what = f"which has job {entry.job_id}: both may be billed."
+        logger.warning("A callback names job %s for %s (%s), %s", job_id, *name, what)
+        if entry.state is State.IN_DOUBT and before.state is not State.IN_DOUBT:
+            fields = {"key": entry.key, "target": entry.target, "reason": entry.reason}
+            self._state.observers.report(DoubtEvent(**fields, doubt_ids=entry.doubt_ids))
+        if entry.state is State.IN_DOUBT and entry.token == callback.token:
+            self._doubts.add_from_callback(entry, job_id)
+
+    async def wait_kept(self, entries: Iterable[BatchEntry]) -> None:
+        """Wait until jobs that callbacks named for entries are on disk."""
+        names = [entry.name for entry in entries]
+        while (name := next((one for one in names if one in self.keeping), None)) is not None:
+            await self.keeping[name].wait()
 
     # Doubts.
 
@@ -227,13 +295,43 @@ class WebhookCoordinator:
             return True
         return self._callback_expected(entry)
 
+    async def doubt_earlier(
+        self, batch_entry: BatchEntry, again: Callable[[Entry], Callable[[], None]]
+    ) -> bool:
+        """Hold an entry without a result that is to be paid again, if an earlier POST may have made a job.
+
+        That job is asked for first, and given to the entry where it is there.
+
+        Raises:
+            JournalError: the journal can't be read or written.
+        """
+        post = self._journal.find_named_post(*batch_entry.name)
+        if post is None:
+            return False
+        await self._journal.doubt_again(post)
+        entry = self._journal.get(*batch_entry.name)
+        assert entry is not None  # noqa: S101 - it has just been written
+        self._state.take_slot_of_job(batch_entry)
+        for job_id in post.callback_ids:
+            self._doubts.add_from_callback(entry, job_id)
+        shared = [
+            one for one in post.candidate_ids if self._journal.is_named_elsewhere(one, *batch_entry.name)
+        ]
+        self.hold_resumed(batch_entry, entry, again=again(entry), shared=shared)
+        return True
+
     def _callback_expected(self, entry: Entry) -> bool:
         if not entry.token or self._webhook.source is None or entry.submitted_at is None:
             return False
         return (self._clock.now() - entry.submitted_at).total_seconds() < EXPECTED
 
     def hold_resumed(
-        self, batch_entry: BatchEntry, entry: Entry, *, again: Callable[[], None] | None
+        self,
+        batch_entry: BatchEntry,
+        entry: Entry,
+        *,
+        again: Callable[[], None] | None,
+        shared: Collection[str] = (),
     ) -> None:
         """Keep back the outcome of such an entry, which has a slot.
 
@@ -241,7 +339,9 @@ class WebhookCoordinator:
             batch_entry: the entry, as it was asked for now.
             entry: what the journal says.
             again: sends it once more, where that is wanted.
+            shared: ids that may be the job of another entry as well, besides those of other doubts.
         """
+        self.doubted_again.discard(batch_entry.name)  # all its ids are asked for before it is sent
 
         def unresolved(cleared: bool) -> None:
             # What exists, or could not be asked for, may be its job: paying again would pay for it twice.
@@ -257,7 +357,7 @@ class WebhookCoordinator:
             seconds=self._webhook.grace if self._callback_expected(entry) else 0.0,
             candidates=entry.candidate_ids,
             unresolved=unresolved,
-            shared=[job_id for job_id in entry.candidate_ids if self._doubt_ids[job_id] > 1],
+            shared={*shared, *(job_id for job_id in entry.candidate_ids if self._doubt_ids[job_id] > 1)},
             # They can't be its job for certain, so they matter only where it would be paid for again.
             earlier=() if again is None else entry.earlier_ids,
             pays_again=again is not None,

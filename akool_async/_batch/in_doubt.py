@@ -36,7 +36,7 @@ from akool_async._model.states import State
 from akool_async._polling.poll_state import NOT_FOUND_POLLS, NOT_FOUND_SPAN
 
 logger = logging.getLogger("akool_async")
-_MOST_FROM_CALLBACKS: Final = 8
+MOST_FROM_CALLBACKS: Final = 8
 """Jobs that the API is asked for because callbacks name them for one doubt: an honest vendor names one."""
 
 _TRIES: Final = 8
@@ -57,7 +57,7 @@ class Mismatch(enum.Enum):
     NAMED_TWICE = "it was named for another entry, too."
     OTHER_ENTRY = "it belongs to another entry."
     OTHER_TIME = "it was not made when the entry was sent, by the clock of this machine then."
-    EARLIER_POST = "the answer to an earlier call named it."
+    EARLIER_POST = "it was named for an earlier call."
     NOT_RECORDED = "the journal does not take it:"
 
     @property
@@ -124,7 +124,7 @@ class _Doubt:
         # What the answer to the POST names has no bound: paying again without asking might pay twice.
         if candidate.from_callback:
             named = sum(one.from_callback for one in self.candidates.values())
-            if named >= _MOST_FROM_CALLBACKS:
+            if named >= MOST_FROM_CALLBACKS:
                 return False
         self.candidates[candidate.job_id] = candidate
         self.queue.append(candidate)

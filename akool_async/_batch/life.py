@@ -19,7 +19,7 @@ import attrs
 from anyio.abc import TaskStatus
 
 from akool_async._batch.callbacks import WebhookCoordinator
-from akool_async._batch.entry import BatchEntry
+from akool_async._batch.entry import BatchEntry, outcome_from_journal
 from akool_async._batch.limits import StopCause, WeightedSemaphore
 from akool_async._batch.post import AnswerRecorder, Post
 from akool_async._batch.resume import Resumer
@@ -190,6 +190,8 @@ class EntryLife:
         """Commit the intent, send the POST, commit its ids, poll: no step before the one above it."""
         if self._state.withdrawals.undecided:
             await self._state.withdrawals.wait_decided(entry.name for entry in post.entries)
+        if self._callbacks.keeping:
+            await self._callbacks.wait_kept(post.entries)
         if self._state.stopped:  # while it waited for its turn
             self._state.emit_stopped(post.entries)
             return
@@ -329,20 +331,27 @@ class EntryLife:
             await self._clock.sleep(wait)
 
     def _skip_resolved(self, post: Post) -> None:
-        """Poll entries that were to be paid again, but whose job a callback named meanwhile."""
-        known = {}
+        """Take out entries for which a callback named a job since they were to be sent."""
+        known, doubted = {}, self._callbacks.doubted_again
         for entry in post.entries:
-            if self._state.previous_doubt(entry) is not None:
+            again = bool(doubted) and entry.name in doubted
+            if again or self._state.previous_doubt(entry) is not None:
                 recorded = self._journal.get(*entry.name)
-                if recorded is not None and recorded.state is State.SUBMITTED:
+                if recorded is not None and (again or recorded.state is State.SUBMITTED):
                     known[entry.target] = recorded
         if not known:
             return
         resolved = [entry for entry in post.entries if entry.target in known]
         post.select([entry for entry in post.entries if entry.target not in known])
         for entry in resolved:
-            entry.resume_job(known[entry.target])
-            self._state.poll(entry, None)
+            recorded = known[entry.target]
+            if recorded.state is State.SUBMITTED:
+                entry.resume_job(recorded)
+                self._state.poll(entry, None)
+            elif recorded.state is State.IN_DOUBT:
+                self._callbacks.hold_resumed(entry, recorded, again=None)
+            else:
+                self._state.emit(entry, outcome_from_journal(recorded, entry.request))
 
     def _skip_withdrawn(self, post: Post) -> None:
         """End entries that the caller has withdrawn; nothing is awaited between this and their intent."""
@@ -385,8 +394,9 @@ class EntryLife:
         await self._journal.record(change)
         self._report(TerminalEvent(**entry.event_fields, completed=False, reason=error.message))
         outcome = entry.failed(error.message, seen.snapshot, now)
-        # Paid once more only if its failure may pass.
-        if not (entry.retries_left and outcome.may_pass) or self._state.stopped:
+        # Paid once more only if its failure may pass, and no earlier POST may have made another job.
+        retry = entry.retries_left and outcome.may_pass and not self._state.stopped
+        if not retry or self._journal.find_named_post(*entry.name) is not None:
             return self._state.emit(entry, outcome)
         request, left = with_targets(entry.request, (entry.target,)), entry.retries_left - 1
         again = BatchEntry(request=request, target=entry.target, retries_left=left, failure=outcome)

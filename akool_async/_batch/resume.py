@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -327,7 +328,12 @@ class Resumer:
         ended = self._state.recovered.claim(batch_entry)
         if isinstance(ended, AkoolError):
             self._state.abandon(ended, batch_entry)
-        elif isinstance(ended, Failed) and batch_entry.retries_left and ended.may_pass:
+        elif (
+            isinstance(ended, Failed)
+            and batch_entry.retries_left
+            and ended.may_pass
+            and self._journal.find_named_post(*batch_entry.name) is None
+        ):
             self._state.replace_job(batch_entry, ended)
             batch_entry.failure, batch_entry.retries_left = ended, batch_entry.retries_left - 1
             return True
@@ -349,13 +355,15 @@ class Resumer:
                 self._resubmits(entry) and entry.earlier_ids
             ):
                 self._state.take_slot_of_job(batch_entry)  # there may be one
-                self._callbacks.hold_resumed(batch_entry, entry, again=self._again(batch_entry, entry))
+                resubmit = self._again(batch_entry, entry) if self._resubmits(entry) else None
+                self._callbacks.hold_resumed(batch_entry, entry, again=resubmit)
                 return False
             case ResumeAction.HOLD if self._resubmits(entry):
                 self._state.mark_resubmission(entry)
                 return True
             case ResumeAction.REPORT if self._retry_failed and entry.state in WITHOUT_RESULT:
-                return True
+                again = partial(self._again, batch_entry)
+                return not await self._callbacks.doubt_earlier(batch_entry, again)
             case ResumeAction.REPORT:
                 entry, damage = await self._saver.find_damage(entry)
                 if damage is not None:
@@ -368,10 +376,8 @@ class Resumer:
         rule = self._on_in_doubt
         return (rule(entry) if callable(rule) else rule) == "resubmit"
 
-    def _again(self, batch_entry: BatchEntry, entry: Entry) -> Callable[[], None] | None:
-        """Return what pays for an entry in doubt once more, where that is wanted."""
-        if not self._resubmits(entry):
-            return None
+    def _again(self, batch_entry: BatchEntry, entry: Entry) -> Callable[[], None]:
+        """Return what pays for an entry in doubt once more."""
 
         def again() -> None:
             request = with_targets(batch_entry.request, (batch_entry.target,))

@@ -124,6 +124,7 @@ async def test_an_id_that_two_entries_may_have_is_given_to_neither(fast_house: O
 # Answers that can't be used, from a vendor of raw sockets.
 
 ID = f"{KNOWN}0001"
+OWN = f"{KNOWN}0009"
 SUCCESS = {"code": 1000, "msg": "OK", "data": {"_id": ID, "video_status": 1, "deduction_lock_duration": 4}}
 
 
@@ -302,6 +303,7 @@ async def test_an_older_journal_does_not_forget_to_ask(tmp_path: Path) -> None:
             await journal.record(change)
     with closing(sqlite3.connect(path)) as old, old:
         old.execute("DROP INDEX entry_content")
+        old.execute("DROP TABLE earlier_post")
         old.execute("ALTER TABLE entry DROP COLUMN candidate_ids")
         old.execute("PRAGMA user_version = 7")
     with RawVendor(lambda _: http(SUCCESS)).serve() as vendor:
@@ -314,6 +316,80 @@ async def test_an_older_journal_does_not_forget_to_ask(tmp_path: Path) -> None:
     assert isinstance(outcome, InDoubt)
     assert vendor.polls == [ID]
     assert vendor.posts == []
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.EXPIRED])
+@pytest.mark.parametrize("known", [True, False])
+async def test_an_entry_without_a_result_gets_the_job_of_an_earlier_answer_before_it_is_paid_again(
+    tmp_path: Path, state: State, known: bool
+) -> None:
+    answers = [http({"code": 1000, "data": {"_id": ID}}, 503), http({"code": 1000, "data": {"_id": OWN}})]
+    asked = False
+
+    def answer(_: object) -> bytes:
+        return answers.pop(0) if answers else http({"code": 1003, "msg": "wrong"})
+
+    with RawVendor(answer, known=lambda job_id: job_id == OWN or (known and asked)).serve() as vendor:
+        async with hurried(vendor) as client, open_journal(tmp_path / "j.sqlite3") as journal:
+            await run(client, [video(1)], journal=journal)
+            async with open_batch(client, [video(1)], journal=journal, on_in_doubt="resubmit"):
+                while journal.counts()[State.SUBMITTED] == 0:
+                    await anyio.sleep(0.005)
+            change = {"key": entry_key(video(1), "ja"), "target": "ja", "state": state, "reason": "gone"}
+            await journal.record(EntryUpdate(**change))
+            asked = True
+            async with open_batch(client, [video(1)], journal=journal, retry_failed=True) as batch:
+                if not known:
+                    outcomes = [outcome async for outcome in batch]
+                while known and journal.counts()[State.SUBMITTED] == 0:
+                    await anyio.sleep(0.005)
+            entry = await read(journal, video(1))
+
+    if known:
+        assert (entry.state, entry.job_id, entry.doubt_ids) == (State.SUBMITTED, ID, ())
+        assert len(vendor.posts) == 2
+        return
+    # That the API did not know it for long was not enough to forget it.
+    assert [type(outcome) for outcome in outcomes] == [InDoubt]
+    assert len(vendor.posts) == 3
+    assert (entry.state, entry.doubt_ids) == (State.IN_DOUBT, (ID,))
+
+
+async def test_ids_that_another_language_may_have_are_left_to_a_person(tmp_path: Path) -> None:
+    request = video(1, targets="ja,fr")
+    ids = (ID, f"{KNOWN}0002")
+    with RawVendor(lambda _: http({"code": 1003, "msg": "wrong"})).serve() as vendor:
+        async with hurried(vendor) as client, open_journal(tmp_path / "j.sqlite3") as journal:
+            await journal.intend(request)
+            names = [(entry_key(request, target), target) for target in request.targets]
+            for key, target in names:
+                change = {"key": key, "target": target, "doubt_ids": ids, "candidate_ids": ids}
+                await journal.record(EntryUpdate(state=State.IN_DOUBT, **change))
+            await journal.intend(request)
+            for key, target in names:
+                change = {"key": key, "target": target, "job_id": f"{target}-{OWN}"}
+                await journal.record(
+                    EntryUpdate(state=State.SUBMITTED, **change), EntryUpdate(state=State.FAILED, **change)
+                )
+            outcomes = await run(client, [request], journal=journal, retry_failed=True)
+
+    assert [type(outcome) for outcome in outcomes] == [InDoubt, InDoubt]
+    assert vendor.posts == []
+
+
+async def test_an_answer_may_name_the_job_that_an_earlier_unusable_answer_named(tmp_path: Path) -> None:
+    answers = iter([http(SUCCESS, 503), http(SUCCESS)])
+    known = False
+    with RawVendor(lambda _: next(answers), known=lambda _: known).serve() as vendor:
+        async with hurried(vendor) as client, open_journal(tmp_path / "j.sqlite3") as journal:
+            await run(client, [video(1)], journal=journal)
+            async with open_batch(client, [video(1)], journal=journal, on_in_doubt="resubmit"):
+                while journal.counts()[State.SUBMITTED] == 0:
+                    await anyio.sleep(0.005)
+            entry = await read(journal, video(1))
+
+    assert (entry.state, entry.job_id, entry.doubt_ids) == (State.SUBMITTED, ID, ())
+    assert len(vendor.posts) == 2
 
 
 async def read(journal: Journal, request: TranslationRequest) -> Entry:
