@@ -39,6 +39,10 @@ logger = logging.getLogger("akool_async")
 MOST_FROM_CALLBACKS: Final = 8
 """Jobs that the API is asked for because callbacks name them for one doubt: an honest vendor names one."""
 
+_MOST_FROM_ANSWERS: Final = 1000
+"""Jobs that the API is asked for because answers name them for one doubt; what is named beyond them keeps the
+entry from being paid again without a person."""
+
 _TRIES: Final = 8
 """Times that the API is asked for an unknown job: right after its creation the vendor may not know it yet."""
 
@@ -103,6 +107,7 @@ class _Doubt:
         unresolved: what is done when nothing has resolved it by then.
         pays_again: whether that is to pay for it again, if none of the candidates can be its job.
         candidates: the jobs that may be the entry's.
+        named_by_callbacks: how many of them callbacks have named.
         queue: those for which the API is to be asked, in the order in which they were named.
     """
 
@@ -114,18 +119,19 @@ class _Doubt:
     unresolved: Unresolved | None = None
     pays_again: bool = False
     candidates: dict[str, _Candidate] = attrs.field(factory=dict)
+    named_by_callbacks: int = 0
     queue: deque[_Candidate] = attrs.field(factory=deque)
     news: anyio.Event = attrs.field(factory=anyio.Event)
 
     def add(self, candidate: _Candidate) -> bool:
-        """Add a job that is to be asked for; False if callbacks have named too many."""
+        """Add a job that is to be asked for; False if too many were named."""
         if candidate.job_id in self.candidates:
             return True
-        # What the answer to the POST names has no bound: paying again without asking might pay twice.
-        if candidate.from_callback:
-            named = sum(one.from_callback for one in self.candidates.values())
-            if named >= MOST_FROM_CALLBACKS:
-                return False
+        most = MOST_FROM_CALLBACKS if candidate.from_callback else _MOST_FROM_ANSWERS
+        named = self.named_by_callbacks if candidate.from_callback else len(self.candidates)
+        if named >= most:
+            return False
+        self.named_by_callbacks += candidate.from_callback
         self.candidates[candidate.job_id] = candidate
         self.queue.append(candidate)
         self.news.set()
@@ -210,15 +216,18 @@ class DoubtResolver:
                 self._owners[job_id] = None
         for job_id in earlier:
             self._owners.setdefault(job_id, batch_entry.name)
-            doubt.add(_Candidate(job_id, from_callback=False, earlier=True))
+            self._ask_for(doubt, _Candidate(job_id, from_callback=False, earlier=True))
 
     def _add(self, doubt: _Doubt, job_id: str, *, from_callback: bool) -> None:
         name = (doubt.key, doubt.target)
         if self._owners.setdefault(job_id, name) != name:
             self._owners[job_id] = None  # two entries claim it: it is given to neither
-        if not doubt.add(_Candidate(job_id, from_callback)):
+        self._ask_for(doubt, _Candidate(job_id, from_callback))
+
+    def _ask_for(self, doubt: _Doubt, candidate: _Candidate) -> None:
+        if not doubt.add(candidate):
             # Not asked for, so that nothing proves that it is not the entry's.
-            self._unproven[doubt.key, doubt.target, doubt.token].add(job_id)
+            self._unproven[doubt.key, doubt.target, doubt.token].add(candidate.job_id)
 
     def _doubt(self, key: str, target: str, token: str) -> _Doubt:
         doubt = self._doubts.get((key, target))

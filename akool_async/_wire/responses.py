@@ -40,7 +40,6 @@ _JSON_TOKEN: Final = re.compile(r"""\"(?:[^"\\]|\\.)*("|\\?\Z)|[{}\[\],:]""", re
 _MOST_MENDED: Final = 2**20
 """Characters of torn JSON that are read as JSON; ids beyond are found without their language."""
 
-_MOST_IDS: Final = 1000
 _DEEPEST: Final = 64
 
 
@@ -116,7 +115,8 @@ def find_job_ids(body: bytes) -> tuple[str, ...]:
     text = _text_of(body)
     found = (read_id(quoted or number) for quoted, number in _ID_IN_TEXT.findall(text))
     named = (job_id for job_id, _ in iter_job_objects(_parse_torn(text)))
-    return tuple(dict.fromkeys(job_id for job_id in (*found, *named) if job_id))[:_MOST_IDS]
+    # All of them: one that is left out may be the paid job.
+    return tuple(dict.fromkeys(job_id for job_id in (*found, *named) if job_id))
 
 
 def may_name_job(body: bytes) -> bool:
@@ -143,7 +143,7 @@ def find_jobs(answer: bytes | Mapping[str, Any], request: Request) -> tuple[Job,
             jobs[job_id] = _job(job_id, raw, request)
     for job_id in find_job_ids(body):
         jobs.setdefault(job_id, Job(id=job_id))
-    return tuple(_named_by_the_only_target(jobs, request).values())[:_MOST_IDS]
+    return tuple(_named_by_the_only_target(jobs, request).values())
 
 
 def _text_of(body: bytes) -> str:

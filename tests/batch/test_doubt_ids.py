@@ -28,6 +28,7 @@ from akool_async import (
     open_batch,
     open_journal,
 )
+from akool_async._batch import in_doubt
 from akool_async._client import ClientSession
 from akool_async._journal import EntryUpdate
 from akool_async.sandbox import Fault
@@ -390,6 +391,26 @@ async def test_an_answer_may_name_the_job_that_an_earlier_unusable_answer_named(
 
     assert (entry.state, entry.job_id, entry.doubt_ids) == (State.SUBMITTED, ID, ())
     assert len(vendor.posts) == 2
+
+
+@pytest.mark.parametrize("candidates", [True, False])
+async def test_a_long_list_of_ids_is_kept_and_what_is_not_asked_for_forbids_to_pay_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, candidates: bool
+) -> None:
+    monkeypatch.setattr(in_doubt, "_MOST_FROM_ANSWERS", 3)
+    ids = tuple(f"{KNOWN}{number:04}" for number in range(5))
+    answer = http({"error": "upstream", "jobs": [{"_id": one} for one in ids]}, 502)
+    with RawVendor(lambda _: answer, known=lambda _: False).serve() as vendor:
+        async with hurried(vendor) as client, open_journal(tmp_path / "j.sqlite3") as journal:
+            await run(client, [video(1)], journal=journal)
+            if not candidates:  # as in the journal of an earlier version
+                journal._opened.store._writing.execute("UPDATE entry SET candidate_ids = '[]'")
+            (outcome,) = await run(client, [video(1)], journal=journal, on_in_doubt="resubmit")
+
+    assert isinstance(outcome, InDoubt)
+    assert outcome.doubt_ids == ids
+    assert len(vendor.posts) == 1
+    assert set(vendor.polls) == set(ids[:3])
 
 
 async def read(journal: Journal, request: TranslationRequest) -> Entry:
