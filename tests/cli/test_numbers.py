@@ -181,6 +181,7 @@ def test_all_numbers_agree_after_a_random_run(
     stuck = [row for row in rows(akool, "list", *where) if row["state"] == "done"]
     assert all(row["reason"] and row["advice"] for row in stuck)
     assert after["at the vendor"] == 0
-    # Where a run gave up in the middle of a first download, the second is one that fails.
-    assert after["done"] == len(stuck) <= 1 + (LATER_FAIL if over["in_progress"] else 0)
+    # Where a run gave up in the middle of a first download, the second is one that fails. On a slow machine
+    # that job may have ended before, so that it is not called in progress.
+    assert after["done"] == len(stuck) <= 1 + (LATER_FAIL if unfinished else 0)
     assert vendor.audit.paid_twice() == ()
