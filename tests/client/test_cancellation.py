@@ -15,8 +15,6 @@ from akool_async.sandbox import Fault
 from tests.client.conftest import House, Open, Way, video
 from tests.client.moments import held_back, still_clock, until
 
-pytestmark = pytest.mark.anyio
-
 
 async def _cancelled_once(home: House, call, endpoint: str) -> None:
     """Call with a video, and cancel that once the vendor has been asked."""

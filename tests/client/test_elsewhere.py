@@ -20,7 +20,6 @@ JOB = KNOWN + "0001"
 ANSWER = http({"code": 1000, "data": {"_id": JOB, "video_status": 1}})
 
 
-@pytest.mark.anyio
 async def test_closed_in_another_task_it_leaves_nothing_running() -> None:
     with RawVendor(lambda _: ANSWER).serve() as vendor:
         client = AkoolClient(api_key=KEY, host=vendor.url)
@@ -40,7 +39,6 @@ async def test_closed_in_another_task_it_leaves_nothing_running() -> None:
     assert "closed" in repr(client)
 
 
-@pytest.mark.anyio
 async def test_closed_in_another_task_than_one_that_still_runs_it_says_so() -> None:
     client = AkoolClient(api_key=KEY, host="http://127.0.0.1:9")
     opened, end = anyio.Event(), anyio.Event()
@@ -61,7 +59,6 @@ async def test_closed_in_another_task_than_one_that_still_runs_it_says_so() -> N
     assert "cancel scope" not in str(caught.value)
 
 
-@pytest.mark.anyio
 async def test_closed_in_another_task_it_finishes_a_paid_post_first() -> None:
     posted, released = threading.Event(), threading.Event()
 
@@ -107,7 +104,6 @@ def test_outside_of_any_event_loop_it_says_so() -> None:
         client.watch(JOB)
 
 
-@pytest.mark.anyio
 async def test_each_call_is_one_line_without_url_body_or_key(house: Open, caplog: Any) -> None:
     faults = [
         Fault(on="credit", kind="http", status=503, nth=1),

@@ -50,7 +50,6 @@ from tests.batch.seam import START, Seam
 from tests.client.conftest import House
 
 Open = Callable[..., AbstractAsyncContextManager[House]]
-pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 REQUEST = TranslationRequest(
     url="https://a.example/c.mp4?sig=1",

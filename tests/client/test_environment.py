@@ -15,8 +15,6 @@ from akool_async._environment import proxy_for
 from tests.client.conftest import KEY, QUICK, Way, stray
 from tests.client.moments import address, closed_port
 
-pytestmark = pytest.mark.anyio
-
 VARIABLES = [f"{name}_PROXY" for name in ("HTTP", "HTTPS", "ALL", "NO")] + [
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "AKOOL_API_HOST", "AKOOL_API_KEY")
 ]

@@ -21,8 +21,6 @@ from akool_async._http.exchange import ExchangeDeadlines, ExchangeFailed, RawRes
 from akool_async._http.senders import MAX_BODY, ApiRequest, HttpxSender, Send, SendTracker
 from akool_async._model.codes import Failure
 
-pytestmark = pytest.mark.anyio
-
 ID = "66160f989dfc997ac2890001"
 ANSWER = json.dumps({"code": 1000, "msg": "OK", "data": {"_id": ID, "video_status": 1}}).encode()
 HOST = "https://api.example"

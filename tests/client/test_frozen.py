@@ -20,8 +20,6 @@ from tests.client.conftest import KEY, QUICK, Way, stray, video
 from tests.client.moments import jump, until
 from tests.client.raw import KNOWN, RawVendor, http
 
-pytestmark = pytest.mark.anyio
-
 JOB = KNOWN + "0001"
 ANSWER = http({"code": 1000, "msg": "x" * 300_000, "data": {"_id": JOB, "video_status": 1}})
 """So long that it takes several steps of the event loop to read it."""

@@ -14,8 +14,6 @@ from akool_async import AkoolClient
 from akool_async._http.clients import TransportName
 from tests.client.conftest import KEY, WAYS, Way, stray, video
 
-pytestmark = pytest.mark.anyio
-
 JOB = "0123456789abcdef01234567"
 ANSWER = json.dumps({"code": 1000, "msg": "OK", "data": {"_id": JOB, "language": "ja", "video_status": 1}})
 

@@ -18,8 +18,6 @@ from akool_async import AkoolError, inspect
 from akool_async._library_logs import SENDING
 from tests.client.conftest import KEY, Way, stray, video
 
-pytestmark = pytest.mark.anyio
-
 SIGNATURE = "SIGNATURE0123456789abcdef"
 COOKIE = "COOKIE0123456789abcdef"
 JOB = "66160f989dfc997ac2890001"

@@ -35,7 +35,6 @@ def test_a_client_is_not_made_of_what_it_can_not_use(name: str) -> None:
         AkoolClient(api_key=KEY, **{name: 5})
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("wrong", [None, 5, "https://example.com/a.mp4", {}])
 async def test_only_a_request_is_paid_for(fast_house: Open, wrong: Any) -> None:
     async with fast_house() as home:
@@ -50,7 +49,6 @@ async def test_only_a_request_is_paid_for(fast_house: Open, wrong: Any) -> None:
         assert home.sandbox.audit.creates == ()
 
 
-@pytest.mark.anyio
 async def test_a_download_names_the_argument_that_is_wrong(fast_house: Open, tmp_path: Path) -> None:
     async with fast_house() as home:
         client = await home.client()
@@ -68,7 +66,6 @@ async def test_a_download_names_the_argument_that_is_wrong(fast_house: Open, tmp
             client.on_callback("a text")
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("wrong", [None, b"a", NUL])
 async def test_what_names_no_file_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^folder must be text or a path"):

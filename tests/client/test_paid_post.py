@@ -42,8 +42,6 @@ from akool_async.sandbox import Fault, Sandbox
 from tests.client.conftest import KEY, QUICK, Open, Way, stray, video
 from tests.client.moments import address, closed_port, end_time_of_calls, until
 
-pytestmark = pytest.mark.anyio
-
 LOST_ANSWERS: list[dict[str, Any]] = [
     {"kind": "reset_before"},
     {"kind": "reset_after"},

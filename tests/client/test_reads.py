@@ -29,8 +29,6 @@ from tests.client.conftest import KEY, QUICK, Open, stray, video
 from tests.client.moments import address, closed_port
 from tests.client.test_paid_post import _end_once_asked, _named
 
-pytestmark = pytest.mark.anyio
-
 PASSING: list[tuple[dict[str, Any], type[AkoolError]]] = [
     ({"kind": "reset_before"}, ConnectionLostError),
     ({"kind": "reset_after"}, ConnectionLostError),

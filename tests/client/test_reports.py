@@ -26,7 +26,6 @@ from tests.client.conftest import House, Open, video
 from tests.client.moments import held_back, still_clock, until
 from tests.recorder import Recorder
 
-pytestmark = pytest.mark.anyio
 LIVE = ("post_started", "post_ended", "submitted", "in_doubt", "terminal", "outcome")
 
 

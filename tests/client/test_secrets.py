@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import pickle
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,6 @@ from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, Way, stray, video
 from tests.client.raw import http
 from tests.conftest import CANARY
-
-pytestmark = pytest.mark.anyio
 
 JOB = "66160f989dfc997ac2890001"
 PAIR = {"client_id": "someone", "client_secret": KEY}
@@ -203,10 +202,42 @@ async def test_the_password_of_a_proxy_is_not_shown(
     assert CANARY not in "".join(frames.format())
 
 
+@asynccontextmanager
+async def answering(answer: Callable[[SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
+    """Serve a host that answers each connection so; yield its URL."""
+    server = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with server, anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, answer)
+        yield f"http://127.0.0.1:{server.extra(SocketAttribute.local_port)}"
+        tasks.cancel_scope.cancel()
+
+
+async def given_up(call: Callable[[], Awaitable[object]], arrived: anyio.Event) -> BaseException:
+    """Return what comes out of a call that is cancelled once something has arrived."""
+    caught: list[BaseException] = []
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+
+            async def give_up() -> None:
+                await arrived.wait()
+                scope.cancel()
+
+            tasks.start_soon(give_up)
+            try:
+                await call()
+            except Exception as error:
+                caught.append(error)
+            except BaseException as error:
+                caught.append(error)
+                raise
+        tasks.cancel_scope.cancel()
+    (error,) = caught
+    return error
+
+
 async def test_a_callers_time_out_of_a_download_shows_no_signed_url(way: Way, tmp_path: Path) -> None:
     signature = "SIGNATURE0123456789abcdef"
     arrived, over = anyio.Event(), anyio.Event()
-    caught: list[BaseException] = []
 
     async def answer(stream: SocketStream) -> None:
         async with stream:
@@ -223,26 +254,10 @@ async def test_a_callers_time_out_of_a_download_shows_no_signed_url(way: Way, tm
                 url = f"{host}/video.mp4?X-Amz-Signature={signature}"
                 await stream.send(http({"code": 1000, "data": {"_id": JOB, "video_status": 3, "video": url}}))
 
-    async def give_up(scope: anyio.CancelScope) -> None:
-        await arrived.wait()
-        scope.cancel()
+    async with answering(answer) as host, stray(way, host) as client:
+        error = await given_up(lambda: client.download(JOB, into=tmp_path), arrived)
+        over.set()
 
-    server = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with server, anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve, answer)
-        host = f"http://127.0.0.1:{server.extra(SocketAttribute.local_port)}"
-        async with stray(way, host) as client:
-            with anyio.CancelScope() as scope:
-                tasks.start_soon(give_up, scope)
-                try:
-                    await client.download(JOB, into=tmp_path)
-                except BaseException as error:
-                    caught.append(error)
-                    raise
-            over.set()
-        tasks.cancel_scope.cancel()
-
-    (error,) = caught
     assert signature not in _shown(error)
 
 
@@ -250,7 +265,6 @@ async def test_a_callers_time_out_of_a_download_shows_no_signed_url(way: Way, tm
 async def test_a_look_into_a_video_that_fails_shows_no_signed_redirect(way: Way, end: str) -> None:
     signature = "SIGNATURE0123456789abcdef"
     arrived = anyio.Event()
-    caught: list[BaseException] = []
 
     async def answer(stream: SocketStream) -> None:
         async with stream:
@@ -263,26 +277,10 @@ async def test_a_look_into_a_video_that_fails_shows_no_signed_redirect(way: Way,
                 arrived.set()
                 await anyio.sleep_forever()
 
-    async def give_up(scope: anyio.CancelScope) -> None:
-        await arrived.wait()
-        scope.cancel()
+    async with answering(answer) as host:
+        error = await given_up(lambda: inspect(f"{host}/video.mp4", allow_private=True), arrived)
 
-    server = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with server, anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve, answer)
-        url = f"http://127.0.0.1:{server.extra(SocketAttribute.local_port)}/video.mp4"
-        with anyio.CancelScope() as scope:
-            tasks.start_soon(give_up, scope)
-            try:
-                await inspect(url, allow_private=True)
-            except MediaError as error:
-                caught.append(error)
-            except BaseException as error:
-                caught.append(error)
-                raise
-        tasks.cancel_scope.cancel()
-
-    (error,) = caught
+    assert isinstance(error, MediaError) is (end != "cancelled")
     assert signature not in _shown(error)
 
 
@@ -290,7 +288,6 @@ async def test_a_look_into_a_video_that_fails_shows_no_signed_redirect(way: Way,
 @pytest.mark.parametrize("verb", ["credit", "languages", "submit", "status", "translate", "download"])
 async def test_a_callers_time_out_shows_no_secret(way: Way, verb: str, with_pair: bool) -> None:
     arrived, over = anyio.Event(), anyio.Event()
-    caught: list[BaseException] = []
 
     async def never_answer(stream: SocketStream) -> None:
         async with stream:
@@ -298,33 +295,17 @@ async def test_a_callers_time_out_shows_no_secret(way: Way, verb: str, with_pair
             arrived.set()
             await over.wait()
 
-    async def give_up(scope: anyio.CancelScope) -> None:
-        await arrived.wait()
-        scope.cancel()
+    credentials = {"api_key": None, **PAIR} if with_pair else {}
+    async with answering(never_answer) as host, stray(way, host, **credentials) as client:
+        calls = {
+            "credit": client.credit,
+            "languages": client.languages,
+            "submit": lambda: client.submit(video()),
+            "status": lambda: client.status("1" * 24),
+            "translate": lambda: client.translate(video()),
+            "download": lambda: client.download("1" * 24, into="results"),
+        }
+        error = await given_up(calls[verb], arrived)
+        over.set()
 
-    server = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with server, anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve, never_answer)
-        host = f"http://127.0.0.1:{server.extra(SocketAttribute.local_port)}"
-        credentials = {"api_key": None, **PAIR} if with_pair else {}
-        async with stray(way, host, **credentials) as client:
-            calls = {
-                "credit": client.credit,
-                "languages": client.languages,
-                "submit": lambda: client.submit(video()),
-                "status": lambda: client.status("1" * 24),
-                "translate": lambda: client.translate(video()),
-                "download": lambda: client.download("1" * 24, into="results"),
-            }
-            with anyio.CancelScope() as scope:
-                tasks.start_soon(give_up, scope)
-                try:
-                    await calls[verb]()
-                except BaseException as error:
-                    caught.append(error)
-                    raise
-            over.set()
-        tasks.cancel_scope.cancel()
-
-    (error,) = caught
     assert CANARY not in _shown(error)

@@ -63,7 +63,6 @@ def test_a_date_without_a_zone_is_utc() -> None:
     assert time.now() == TOLD
 
 
-@pytest.mark.anyio
 async def test_the_client_hears_it(house: Open) -> None:
     async with house(time_scale=1e9) as home:
         client = await home.client()
@@ -89,7 +88,6 @@ def test_a_client_that_is_closed_believes_its_own_clock_and_plans_no_polls() -> 
     assert abs(client.session.server_now() - datetime.now(UTC)) < timedelta(hours=1)
 
 
-@pytest.mark.anyio
 async def test_a_date_to_retry_after_is_read_by_the_clock_of_the_same_answer() -> None:
     now = "Sat, 05 Jan 2080 10:00:00 GMT"
     busy = http(b"busy", 503, date=now, retry_after=now)

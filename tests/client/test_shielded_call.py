@@ -12,8 +12,6 @@ import pytest
 from akool_async._http.exchange import ShieldedCall
 from akool_async._model.errors import ClientClosedError
 
-pytestmark = pytest.mark.anyio
-
 
 async def fails() -> str:
     raise OSError("it failed")

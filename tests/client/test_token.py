@@ -10,8 +10,6 @@ from akool_async.sandbox import Fault
 from tests.client.conftest import KEY, Open, video
 from tests.client.moments import still_clock, until
 
-pytestmark = pytest.mark.anyio
-
 PAIR = {"client_id": "someone", "client_secret": KEY}
 
 

@@ -25,8 +25,6 @@ from tests.client.conftest import KEY, QUICK, Way, stray, video
 from tests.client.moments import end_time_of_calls, until
 from tests.client.raw import KNOWN, RawVendor, gzip_with_bad_checksum, http
 
-pytestmark = pytest.mark.anyio
-
 ONE, TWO = KNOWN + "0001", KNOWN + "0002"
 SUCCESS = {"code": 1000, "msg": "OK", "data": {"_id": ONE, "video_status": 1}}
 BOTH = {

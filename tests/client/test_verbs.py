@@ -21,8 +21,6 @@ from akool_async.sandbox import Fault
 from akool_async.sandbox import api as lookups
 from tests.client.conftest import KEY, Open, video
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_lists_languages_and_tells_which_need_a_voice(house: Open) -> None:
     async with house() as home:

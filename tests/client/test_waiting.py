@@ -37,8 +37,6 @@ from tests.batch.simulation import VirtualClock
 from tests.client.conftest import Open, video
 from tests.client.moments import HurriedClock, held_back, still_clock, until
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.mark.parametrize(
     "fault",
