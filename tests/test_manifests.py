@@ -14,7 +14,6 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 pytestmark = [
     pytest.mark.skipif(not EXAMPLES.exists(), reason="only beside the examples"),
-    pytest.mark.timeout(300),
 ]
 
 

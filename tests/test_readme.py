@@ -45,7 +45,6 @@ def run_example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_the_example_runs(number: int, run_example: Callable[..., None], tmp_path: Path, capsys) -> None:
     run_example(BLOCKS[number])

@@ -22,7 +22,6 @@ CHECKERS = {
 }
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_type_checkers_refuse_each_mistake_and_nothing_else(checker: str, tmp_path: Path) -> None:
     pytest.importorskip(checker)

@@ -18,7 +18,6 @@ from tests.download.conftest import connecting
 from tests.download.host import Asked, Reply, hosting
 from tests.download.test_hops import resolving
 
-pytestmark = pytest.mark.anyio
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PUBLIC, PRIVATE = "openapi.akool.com", "127.0.0.1"
 

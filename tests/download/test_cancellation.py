@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 
 import anyio
-import pytest
 from anyio.lowlevel import checkpoint
 
 from akool_async import AkoolClient, Snapshot, Status
@@ -18,8 +17,6 @@ from tests.client.conftest import OFTEN, video
 from tests.client.moments import until
 from tests.download.conftest import QUICK, SRT, downloads, fetch, film
 from tests.download.host import Asked, Reply, hosting, part
-
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 STEPS = int(os.environ.get("AKOOL_TEST_DOWNLOADS", "24"))
 """How far apart the steps are at which a download is cancelled: 24 looks at a few, 500 at nearly all."""

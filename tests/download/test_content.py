@@ -17,8 +17,6 @@ from akool_async._download.verify import FileVerdict, Kind, verify
 from tests.download.conftest import SRT, box, downloads, fetch, film, names
 from tests.download.host import Asked, Reply, hosting, part
 
-pytestmark = pytest.mark.anyio
-
 TAG = {"etag": '"one"'}
 FTYP = box(b"ftyp", b"isom\0\0\2\0isom")
 DENIED = "Access denied. Try again later.\n" * 20

@@ -34,8 +34,6 @@ from tests.client.conftest import OFTEN, video
 from tests.download.conftest import QUICK, downloads, fetch, film, names
 from tests.download.host import Host, hosting, part
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 AS_ROOT = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may mount")
 NOT_AS_ROOT = pytest.mark.skipif(os.name == "nt", reason="permissions mean something else there")
 

@@ -21,8 +21,6 @@ from tests.conftest import CANARY
 from tests.download.conftest import QUICK, connecting, downloads, fetch, film, names
 from tests.download.host import Asked, Host, Reply, hosting, part
 
-pytestmark = pytest.mark.anyio
-
 PUBLIC = "https://openapi.akool.com"
 
 

@@ -24,7 +24,7 @@ from akool_async._model.responses import AudioSplits
 from tests.download.conftest import QUICK, SRT, box, film, names
 from tests.download.host import Asked, Reply, hosting, part
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 RESULTS = int(os.environ.get("AKOOL_TEST_DOWNLOADS", "24"))
 AT_ONCE = 8

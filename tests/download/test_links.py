@@ -15,7 +15,7 @@ from akool_async._download import files
 from tests.download.conftest import downloads, fetch, film
 from tests.download.host import Asked, Reply, hosting, part
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="links and pipes of POSIX")]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="links and pipes of POSIX")
 
 TRAPS = ["symlink", "dangling symlink", "hard link", "pipe", "folder", "foreign owner"]
 PLACES = ["a.mp4.part", "a.mp4.part.about", "a.mp4.part.about.new"]

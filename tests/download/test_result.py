@@ -19,8 +19,6 @@ from tests.client.moments import until
 from tests.download.conftest import QUICK, SRT, film, names
 from tests.download.host import Asked, Host, Reply, hosting, part
 
-pytestmark = pytest.mark.anyio
-
 VTT = b"WEBVTT\n\n00:01.000 --> 00:02.000\nHello\n"
 ASS = b"[Script Info]\nTitle: x\n\n[Events]\nDialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,Hi\n"
 

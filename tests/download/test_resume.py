@@ -18,8 +18,6 @@ from tests.client.moments import jump, until
 from tests.download.conftest import SRT, downloads, fetch, film, names
 from tests.download.host import Asked, Reply, hosting, part
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.mark.parametrize("how", ["cut", "reset", "stalled"])
 async def test_goes_on_where_the_line_broke(tmp_path: Path, how: str) -> None:

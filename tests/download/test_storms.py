@@ -20,7 +20,7 @@ from tests.download.conftest import SRT, downloads, fetch, film, names
 from tests.download.host import Asked, Reply, hosting, part
 from tests.download.proxy import KINDS, proxying
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 DOWNLOADS = int(os.environ.get("AKOOL_TEST_DOWNLOADS", "24"))
 AT_ONCE = 8

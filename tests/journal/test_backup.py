@@ -16,8 +16,6 @@ from akool_async._journal import database, open_journal
 from akool_async._model.states import State
 from tests.journal.conftest import bring_to, video
 
-pytestmark = pytest.mark.anyio
-
 
 def stored(path: Path, statement: str) -> str:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:

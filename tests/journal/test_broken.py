@@ -21,8 +21,6 @@ from akool_async._model.errors import (
 from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step, video
 
-pytestmark = pytest.mark.anyio
-
 
 async def fill(path: Path, entries: int = 200) -> bytes:
     """Make a journal; give its bytes."""

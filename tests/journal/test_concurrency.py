@@ -17,8 +17,6 @@ from akool_async._model.errors import IllegalTransitionError, JournalClosedError
 from akool_async._model.states import State
 from tests.journal.conftest import step, video
 
-pytestmark = pytest.mark.anyio
-
 Opened = Callable[[], Journal]
 TASKS, RECORDS = 50, 50
 

@@ -24,8 +24,6 @@ from akool_async._model.responses import AudioSplits, Snapshot, Status
 from akool_async._model.states import TRANSITIONS, State
 from tests.journal.conftest import START, StillClock, bring_to, step, video
 
-pytestmark = pytest.mark.anyio
-
 Opened = Callable[[], Journal]
 
 

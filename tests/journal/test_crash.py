@@ -23,7 +23,6 @@ from akool_async._model.states import State
 from tests.journal.zygote import STEPS, TARGETS
 
 pytestmark = [
-    pytest.mark.anyio,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL"),
 ]

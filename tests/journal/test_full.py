@@ -22,8 +22,6 @@ from akool_async._model.errors import JournalError, JournalWriteError
 from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step, video
 
-pytestmark = pytest.mark.anyio
-
 
 @contextmanager
 def full(journal: Journal) -> Iterator[None]:
@@ -135,7 +133,6 @@ anyio.run(main)
 """
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("limit", [150_000, 400_000, 1_500_000])
 @pytest.mark.parametrize("end", ["go on", "kill"])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -21,8 +21,6 @@ from akool_async._model.errors import JournalError, JournalLockedError
 from akool_async._model.states import State
 from tests.journal.conftest import StillClock, video
 
-pytestmark = pytest.mark.anyio
-
 HOLD = """
 import sys, anyio
 from akool_async._model.requests import TranslationRequest

@@ -14,8 +14,6 @@ from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.states import ENDED, State
 from tests.journal.conftest import StillClock, bring_to, step, video
 
-pytestmark = pytest.mark.anyio
-
 
 async def test_it_uses_no_thread_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:

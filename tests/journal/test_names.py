@@ -13,8 +13,6 @@ from akool_async import IllegalTransitionError, State, TranslationRequest, open_
 from akool_async._journal import EntryUpdate, Journal, schema
 from akool_async._model.filenames import collision_key
 
-pytestmark = pytest.mark.anyio
-
 
 def video(key: str) -> TranslationRequest:
     return TranslationRequest(url=f"https://e.com/{key}.mp4", targets="ja", key=key)

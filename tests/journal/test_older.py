@@ -14,8 +14,6 @@ from akool_async._journal import BatchJournal, open_journal
 from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step, video
 
-pytestmark = pytest.mark.anyio
-
 
 def remembered(path: Path) -> dict[str, object]:
     return json.loads(path.with_name(f"{path.name}.lock").read_text())

@@ -14,8 +14,6 @@ from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step, video
 from tests.journal.test_broken import rewrite
 
-pytestmark = pytest.mark.anyio
-
 ENTRIES = 300
 
 

@@ -19,8 +19,6 @@ from akool_async._model.states import State
 from tests.conftest import CANARY
 from tests.journal.conftest import step
 
-pytestmark = pytest.mark.anyio
-
 SIGNED = (
     f"https://user:{CANARY}@bucket.s3.example.com/talk.mp4"
     f"?X-Amz-Signature={CANARY}&versionId=3&X-Amz-Credential={CANARY}#token={CANARY}"

@@ -17,8 +17,6 @@ from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.states import State
 from tests.journal.conftest import bring_to, step, video
 
-pytestmark = pytest.mark.anyio
-
 PRICES = (None, 0.0, 0.1, 4.0, 12.345678, 0.0000015, -2.5)
 AMOUNTS = (*PRICES, 3e9)
 LARGEST = 1e9

@@ -18,7 +18,6 @@ from akool_async._journal.operations import RecordIntent
 from akool_async._model.states import State
 from tests.journal.conftest import step, video
 
-pytestmark = pytest.mark.anyio
 IDS = ("66160f989dfc997ac2890001",)
 
 

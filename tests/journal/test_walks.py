@@ -14,8 +14,6 @@ from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.states import TRANSITIONS, State, may_follow
 from tests.journal.conftest import bring_to, step, video
 
-pytestmark = pytest.mark.anyio
-
 KEYS = ("a", "b", "c")
 TARGETS = ("ja", "fr")
 

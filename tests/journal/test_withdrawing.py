@@ -10,7 +10,6 @@ from akool_async._journal import Journal
 from akool_async._model.states import State
 from tests.journal.conftest import step, video
 
-pytestmark = pytest.mark.anyio
 JOB = "66160f989dfc997ac2890001"
 
 

@@ -16,7 +16,7 @@ from akool_async.report import ReportEntry, ReportFolder
 from akool_async.sandbox.media import sample_video
 from tests.report.conftest import NOW, Chromium, make_entry, make_report, needs_chromium
 
-pytestmark = [needs_chromium, pytest.mark.timeout(300)]
+pytestmark = needs_chromium
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 SPOKEN = ("Good morning.", "We begin with the weather.", "That was all.")
 LINES = {

@@ -18,7 +18,6 @@ from tests.cli.conftest import Command, Told
 from tests.report.conftest import akool, out, portal, quick, serve, vendor
 from tests.storage.conftest import TestBucket, bucket, s3
 
-pytestmark = pytest.mark.timeout(300)
 __all__ = ["akool", "bucket", "out", "portal", "quick", "s3", "serve", "vendor"]
 
 

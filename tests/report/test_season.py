@@ -75,7 +75,6 @@ def look_at(index: Path, film: str, corrected: int) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(300)
 @needs_chromium
 def test_a_season_is_run_looked_at_corrected_and_retried(
     akool: Command, serve: Callable[..., Sandbox], quick: None, tmp_path: Path, book: Book

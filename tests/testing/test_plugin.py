@@ -9,8 +9,6 @@ import pytest
 
 from tests.testing.conftest import ANYIO, ASYNCIO, run_tests
 
-pytestmark = pytest.mark.timeout(300)
-
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
 
 GOOD = """

@@ -13,7 +13,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "testing.md"
 
 pytestmark = [
-    pytest.mark.timeout(300),
     pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is"),
 ]
 

@@ -17,8 +17,6 @@ from tests.vendor.program import Customer, video
 from tests.vendor.server import with_page
 from tests.vendor.test_server import SHAPES
 
-pytestmark = pytest.mark.timeout(300)
-
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 

@@ -12,8 +12,6 @@ from tests.vendor.faults import Fault
 from tests.vendor.program import Customer, video
 from tests.vendor.server import Vendor
 
-pytestmark = pytest.mark.timeout(300)
-
 MOST = 20.0
 COST = 4.0
 ENTRIES = [video(number) for number in range(30)]

@@ -19,8 +19,6 @@ from tests.vendor.ledger import read_events
 from tests.vendor.program import Customer
 from tests.vendor.server import Vendor
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Evidence:

@@ -21,8 +21,6 @@ from tests.vendor.ledger import read_events
 from tests.vendor.program import Customer, Run, video
 from tests.vendor.server import Vendor
 
-pytestmark = pytest.mark.timeout(300)
-
 KILLS = int(os.environ.get("AKOOL_TEST_KILLS", "10"))
 KILL, STOP, CONTINUE = (signal.SIGKILL,), signal.SIGSTOP, signal.SIGCONT
 SIGNALS = [

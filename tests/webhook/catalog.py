@@ -10,15 +10,9 @@ from pathlib import Path
 
 import anyio
 
-from akool_async import AkoolClient, FixedSchedule, RetryPolicy, TranslationRequest, open_batch, open_journal
+from akool_async import AkoolClient, FixedSchedule, RetryPolicy, open_batch, open_journal
 from akool_async.webhook import open_inbox
-
-
-def requests(count: int) -> list[TranslationRequest]:
-    return [
-        TranslationRequest(url=f"https://example.com/{number}.mp4", targets="ja,fr", key=f"video-{number}")
-        for number in range(count)
-    ]
+from tests.batch.catalog import requests
 
 
 async def main(folder: Path, url: str, count: int) -> None:

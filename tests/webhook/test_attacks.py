@@ -26,8 +26,6 @@ from tests.client.moments import until
 
 from .conftest import CLIENT_ID, JOB, SECRET, body, looked_at, open_ear, posted, receiver, served
 
-pytestmark = pytest.mark.anyio
-
 FLOOD = int(os.environ.get("AKOOL_TEST_FLOOD", "500"))
 BLOCK = 16
 

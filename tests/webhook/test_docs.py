@@ -16,7 +16,6 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "webhooks.md"
 
 pytestmark = [
     pytest.mark.skipif(not PAGE.exists(), reason="only where the documentation is"),
-    pytest.mark.timeout(300),
 ]
 
 

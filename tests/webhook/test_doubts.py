@@ -33,18 +33,12 @@ from akool_async._journal import BatchJournal
 from akool_async._model.responses import Callback
 from akool_async.sandbox import FakeClock, Fault, Sandbox
 from akool_async.webhook import WebhookReceiver
-from tests.client.conftest import QUICK
+from tests.client.conftest import QUICK, video
 from tests.client.moments import still_clock, until
 
 from .conftest import SECRET, TOKEN, receiver, served
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-
 LOST = {"on": "create", "kind": "reset_after"}
-
-
-def video(number: int = 1, **options: Any) -> TranslationRequest:
-    return TranslationRequest(**{"url": f"https://example.com/{number}.mp4", "targets": "ja"} | options)
 
 
 @attrs.frozen

@@ -24,8 +24,6 @@ from akool_async.webhook.memory import PeerQueues
 
 from .conftest import JOB, TOKEN, Ear, body, looked_at, open_ear, receiver, served
 
-pytestmark = pytest.mark.anyio
-
 CONNECTIONS = int(os.environ.get("AKOOL_TEST_CONNECTIONS", "20"))
 GENUINE = 40
 
@@ -66,7 +64,6 @@ def flooded(origin: str, content: bytes) -> Iterator[None]:
             flood.kill()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "make", [lambda: b"{}", lambda: b"x" * 16_000, body], ids=["object", "large", "caught"]
 )

@@ -29,8 +29,6 @@ from tests.client.moments import until
 
 from .conftest import JOB, TOKEN, Ear, body, looked_at, receiver
 
-pytestmark = pytest.mark.anyio
-
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
@@ -306,7 +304,6 @@ async def test_a_pipe_in_its_place_does_not_stop_a_batch_from_reading_the_error(
             pass
 
 
-@pytest.mark.timeout(300)
 def test_processes_make_and_write_one_file_at_once(tmp_path: Path) -> None:
     code = (
         "import sys; from akool_async.webhook.inbox import InboxFile\n"

@@ -27,8 +27,6 @@ from tests.client.moments import until
 
 from .conftest import CLIENT_ID, SECRET
 
-pytestmark = pytest.mark.anyio
-
 MOST_KILLS = int(os.environ.get("AKOOL_TEST_WEBHOOK_KILLS", "8"))
 KILLS = min(int(os.environ.get("AKOOL_TEST_KILLS", "3")), MOST_KILLS)
 COUNT = 4 + 2 * KILLS

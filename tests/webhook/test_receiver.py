@@ -26,8 +26,6 @@ from tests.client.moments import still_clock, until
 
 from .conftest import CLIENT_ID, JOB, SECRET, TOKEN, Ear, body, looked_at, open_ear, posted, receiver, served
 
-pytestmark = pytest.mark.anyio
-
 SILENT = (200, [(b"content-length", b"0")], b"")
 
 
