@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, cast
@@ -161,40 +162,44 @@ class LedgerMoves(LedgerPlans):
                 if new and videos.names_other(request):
                     others.videos.append(display_name(entry.key, entry.target))
                 moved += 1
-                new_one = new_token()
                 # One POST for several languages: a callback does not say which of them its job is.
-                token = entry.token if entry.token and posts[entry.token] == 1 else new_one
-                in_doubt = entry.state in (State.SUBMITTING, State.IN_DOUBT)
-                state = State.IN_DOUBT if in_doubt else entry.state
-                # A run without a folder for results left it at the vendor, for a worker to save.
-                if state is State.DELIVERED and not entry.files:
-                    state = State.COMPLETED
-                values = {
-                    **{name: storable(getattr(entry, name)) for name in _MOVED},
-                    "account": self.account,
-                    "state": state.value,
-                    "files": json.dumps(entry.files),
-                    "doubt_ids": json.dumps(entry.doubt_ids),
-                    "token": token,
-                    "now": now,
-                    "hold": hold,
-                }
-                begun = bool(entry.job_id) or in_doubt
-                if begun:
-                    intent = IntentState.MADE if entry.job_id else IntentState.IN_DOUBT
-                    more = {"intent": intent.value, "new": new_one, "post": _post_name(entry)}
-                    values["token"] = connection.execute(parse(_MOVE_INTENT), values | more).scalar_one()
-                connection.execute(parse(_MOVE), values)
-                # Begun there, so it may be paid: what was planned here for the same work is not sent.
-                if begun or entry.state not in (State.PLANNED, State.FAILED):
-                    name = display_name(entry.key, entry.target)
-                    reason = f"A journal that was moved here had begun the same work as {name}."
-                    doubled = {**values, "work": work_of(entry.fingerprint), "reason": reason}
-                    connection.execute(parse(_END_DOUBLED), doubled)
+                token = entry.token if posts[entry.token] == 1 else ""
+                self._write(connection, attrs.evolve(entry, token=token), now, hold)
             others.check("Nothing was moved, and the journal is as it was.", _KEEP_JOURNAL)
             return moved
 
         return await self.run_transaction(work)
+
+    def _write(self, connection: sa.Connection, entry: Entry, now: datetime, hold: str) -> None:
+        """Write an entry over the planned one of its name, and the intent of what was begun for it."""
+        new = new_token()
+        in_doubt = entry.state in (State.SUBMITTING, State.IN_DOUBT)
+        state = State.IN_DOUBT if in_doubt else entry.state
+        # A run without a folder for results left it at the vendor, for a worker to save.
+        if state is State.DELIVERED and not entry.files:
+            state = State.COMPLETED
+        values = {
+            **{name: storable(getattr(entry, name)) for name in _MOVED},
+            "account": self.account,
+            "state": state.value,
+            "files": json.dumps(entry.files),
+            "doubt_ids": json.dumps(entry.doubt_ids),
+            "token": entry.token or new,
+            "now": now,
+            "hold": hold,
+        }
+        begun = bool(entry.job_id) or in_doubt
+        if begun:
+            intent = IntentState.MADE if entry.job_id else IntentState.IN_DOUBT
+            more = {"intent": intent.value, "new": new, "post": _post_name(entry)}
+            values["token"] = connection.execute(parse(_MOVE_INTENT), values | more).scalar_one()
+        connection.execute(parse(_MOVE), values)
+        # Begun there, so it may be paid: what was planned here for the same work is not sent.
+        if begun or entry.state not in (State.PLANNED, State.FAILED):
+            name = display_name(entry.key, entry.target)
+            reason = f"A journal that was moved here had begun the same work as {name}."
+            doubled = {**values, "work": work_of(entry.fingerprint), "reason": reason}
+            connection.execute(parse(_END_DOUBLED), doubled)
 
     def _without_taken_job(self, connection: sa.Connection, entry: Entry) -> Entry:
         """Return an entry of a journal; in doubt if another entry of the ledger has its job already."""
