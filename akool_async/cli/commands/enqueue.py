@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
@@ -13,7 +14,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from akool_async._model.errors import AkoolError, InvalidRequestError
-from akool_async._model.filenames import parse_templates
+from akool_async._model.filenames import FileTemplates, parse_templates
+from akool_async._model.requests import Request
+from akool_async.cli.catalog.model import CatalogItem
 from akool_async.cli.catalog_options import (
     DEFAULT_CATALOG,
     DEFAULT_TRANSLATION,
@@ -104,14 +107,12 @@ def enqueue(
                 if entering.taken_back:
                     left = counted(entering.taken_back, "entry")
                     print_info(f"{left} of an enqueue that was stopped taken back; none of them was paid.")
-                for names, group in groupby(items, key=attrgetter("names")):
-                    templates, rows = parse_templates(names), iter(group)
-                    while some := [item.request for item in islice(rows, _TOGETHER)]:
-                        try:
-                            new += len(await entering.plan(some, names=templates))
-                        except AkoolError as error:
-                            error.impact = _NOTHING
-                            raise
+                for templates, some in _portions(items):
+                    try:
+                        new += len(await entering.plan(some, names=templates))
+                    except AkoolError as error:
+                        error.impact = _NOTHING
+                        raise
         except anyio.get_cancelled_exc_class():
             if items and (entering is None or not entering.released):
                 print_info(_NOTHING)
@@ -125,3 +126,11 @@ def enqueue(
     new, waiting = anyio.run(hand_over)
     print_info(f"{counted(new, 'new entry')}, {waiting:,} for the workers to do.")
     return ExitCode.OK
+
+
+def _portions(items: Iterable[CatalogItem]) -> Iterator[tuple[FileTemplates, list[Request]]]:
+    """Return what is entered together, with the names that its files get."""
+    for names, group in groupby(items, key=attrgetter("names")):
+        templates, rows = parse_templates(names), iter(group)
+        while some := [item.request for item in islice(rows, _TOGETHER)]:
+            yield templates, some
