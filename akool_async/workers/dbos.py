@@ -173,24 +173,27 @@ class Worker:
                     await self._stop.wait()
                     tasks.cancel_scope.cancel()
             finally:
-                # However it ends: the engine cancels what runs, and the job of a POST would be lost.
-                self._stop.set()
-                for taking in engine.background_thread_stop_events:
-                    taking.set()  # what it took now would wait for its name, and others may be idle
-                with anyio.CancelScope(shield=True):
-                    with contextlib.suppress(LedgerError):
-                        await self._beat("stopping")
-                    with anyio.move_on_after(self._settings.stop_after):
-                        while self._posts:
-                            self._idle = anyio.Event()
-                            await self._idle.wait()
-                    await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
-                    await self._give_back()
+                await self._end(engine)
             with contextlib.suppress(LedgerError):
                 await self._beat("stopped")
             await asyncio.to_thread(connection.close)
         finally:
             lock.dispose()
+
+    async def _end(self, engine: DBOS) -> None:
+        """Finish the POSTs under way, then the engine: it cancels what runs, and their jobs would be lost."""
+        self._stop.set()
+        for taking in engine.background_thread_stop_events:
+            taking.set()  # what it took now would wait for its name, and others may be idle
+        with anyio.CancelScope(shield=True):
+            with contextlib.suppress(LedgerError):
+                await self._beat("stopping")
+            with anyio.move_on_after(self._settings.stop_after):
+                while self._posts:
+                    self._idle = anyio.Event()
+                    await self._idle.wait()
+            await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+            await self._give_back()
 
     def _launch(self) -> DBOS:
         ledger, name = self._ledger, self._settings.name
