@@ -218,15 +218,16 @@ class Resumer:
                 return False
             replaced = await self._state.inputs.find_replaced(batch_entry.request, known.request)
             batch_entry.identify(with_inputs(known.request_for_target, replaced))
-        again = batch_entry.name in self._state.not_submitted  # nothing was sent for it so far
-        self._state.not_submitted.discard(batch_entry.name)
-        if not self._seen.add(*batch_entry.name) and not again:
+        name = batch_entry.name
+        again = name in self._state.not_submitted  # nothing was sent for it so far
+        self._state.not_submitted.discard(name)
+        if not self._seen.add(*name) and not again:
             self._refuse(batch_entry, self._why_twice(batch_entry))
             return False
         mark = fingerprint(batch_entry.request, batch_entry.target)
         # Recorded before the journal is asked: the same work under two keys would be paid twice.
         doubled = not self._works.add(mark, batch_entry.target) and not again
-        entry = self._journal.recall(*batch_entry.name, batch_entry.request)
+        entry = self._journal.recall(*name, batch_entry.request)
         if entry is not None and not await self._may_be_sent(batch_entry, entry):
             return False
         if entry is not None:

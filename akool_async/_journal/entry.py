@@ -246,7 +246,8 @@ class EntryUpdate:
     @property
     def expires(self) -> datetime | None:
         """When the result expires, as given or counted from the creation."""
-        return result_expiry(self.created) if self.expires_at is None else self.expires_at
+        made = self.created
+        return self.expires_at if self.expires_at is not None or made is None else result_expiry(made)
 
     @property
     def used(self) -> float | None:
@@ -291,7 +292,7 @@ def dump_datetime(moment: datetime | None) -> str | None:
     # Texts are compared as texts by the index of expiries, so all of them are in one zone and of one length.
     if moment is not None and moment.tzinfo is not UTC:
         moment = in_utc(moment)
-    return None if moment is None else moment.isoformat(timespec="microseconds")
+    return None if moment is None else moment.isoformat("T", "microseconds")
 
 
 def load_datetime(text: str | None) -> datetime | None:

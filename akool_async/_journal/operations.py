@@ -248,13 +248,13 @@ _READ_FIELDS: Final = attrgetter(*(field for _, field, _ in _COLUMNS))
 class _PreparedUpdate:
     """One change, encoded outside the transaction."""
 
-    def __init__(self, change: EntryUpdate, updated_at: SqlValue, *, with_snapshot: bool) -> None:
+    def __init__(self, change: EntryUpdate, now: datetime, *, with_snapshot: bool) -> None:
         self.change = change
         self.name = (change.key, change.target)
         self.mark = None if change.request is None else fingerprint(change.request, change.target)
         self.values: dict[str, SqlValue] = {
             "state": change.state.value,
-            "updated_at": updated_at,
+            "updated_at": dump_datetime(now),
         }
         for (column, _, encode), value in zip(_COLUMNS, _READ_FIELDS(change), strict=True):
             wanted = value is not None and (with_snapshot or column != "snapshot")
@@ -348,11 +348,10 @@ class RecordUpdates:
         last = {(change.key, change.target): change.state for change in changes}
         # What happens to one entry is one write, unless the first change enters it.
         self.needs_savepoint = len(last) > 1 or (len(changes) > 1 and changes[0].request is not None)
-        updated_at = dump_datetime(now)
         self._updates = [
             _PreparedUpdate(
                 change,
-                updated_at,
+                now,
                 with_snapshot=not forgets or last[change.key, change.target] not in ENDED,
             )
             for change in changes

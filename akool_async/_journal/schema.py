@@ -17,7 +17,7 @@ def _millionths(amount: str) -> str:
 
 
 def _costs(row: str) -> tuple[str, str, str]:
-    """Return in SQL the two parts of `EntryRow.cost`, and `EntryRow.unpriced`."""
+    """Return in SQL what `EntryRow.cost` returns."""
     locked = _millionths(f"coalesce({row}.credits_locked, 0)")
     free = f"{row}.credits_used IS NOT NULL OR {row}.state IN ('planned', 'failed')"
     used = _millionths(f"coalesce({row}.credits_used, 0) + {row}.credits_before")

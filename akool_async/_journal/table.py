@@ -101,11 +101,11 @@ class Totals:
         """Count what a committed operation moved."""
         self.operations += 1
         for row, times in deltas:
-            locked, used = row.cost()
+            locked, used, unpriced = row.cost()
             self._counts[row.state] += times
             self._locked += times * locked
             self._used += times * used
-            self.unpriced += times * row.unpriced
+            self.unpriced += times * unpriced
 
     @property
     def counts(self) -> Mapping[State, int]:
@@ -150,18 +150,14 @@ class EntryRow(NamedTuple):
     token: str
     doubt_ids: str
 
-    def cost(self) -> tuple[int, int]:
-        """Return millionths of credits locked and used: a deduction that is known replaces the lock."""
+    def cost(self) -> tuple[int, int, bool]:
+        """Return millionths of credits locked and used, and whether it has a job of unknown cost."""
         used = _millionths((self.credits_used or 0.0) + self.credits_before)
+        unpriced = self.state in _MADE and self.credits_locked is None and self.credits_used is None
         # Not both: once a deduction is known, the lock that it came from is gone.
         if self.credits_used is not None or self.state in _NOTHING_LOCKED:
-            return 0, used
-        return _millionths(self.credits_locked or 0.0), used
-
-    @property
-    def unpriced(self) -> bool:
-        """Whether there is a job, and the vendor has not said what it costs."""
-        return self.state in _MADE and self.credits_locked is None and self.credits_used is None
+            return 0, used, unpriced
+        return _millionths(self.credits_locked or 0.0), used, unpriced
 
     def after(self, values: Values) -> EntryRow:
         """Return the row as it is once these columns are written."""
