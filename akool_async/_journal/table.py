@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 import attrs
 
@@ -161,10 +161,8 @@ class EntryRow(NamedTuple):
 
     def after(self, values: Values) -> EntryRow:
         """Return the row as it is once these columns are written."""
-        new: dict[str, Any] = {name: values[name] for name in self._fields if name in values}
-        if "state" in new:
-            new["state"] = _STATES[new["state"]]
-        return self._replace(**new)
+        number, state, *others = map(cast("Mapping[str, Any]", values).get, self._fields, self)
+        return EntryRow(number, _STATES[state], *others)
 
 
 Delta: TypeAlias = tuple[EntryRow, int]

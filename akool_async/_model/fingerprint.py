@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
-from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -164,8 +163,7 @@ def fingerprint(request: Request, target: str) -> str:
 def _options(request: Request, target: str) -> tuple[dict[str, Any], list[str]]:
     """Return what counts of a request for one language, and the queries of its URLs."""
     kind = type(request)
-    names = _ALWAYS[kind]
-    options: dict[str, Any] = dict(zip(names, attrgetter(*names)(request), strict=True))
+    options: dict[str, Any] = {name: getattr(request, name) for name in _ALWAYS[kind]}
     for name, default in _LATER[kind]:
         if (value := getattr(request, name)) != default:
             options[name] = value
