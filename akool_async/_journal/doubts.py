@@ -66,14 +66,31 @@ class EarlierPost:
         return tuple(dict.fromkeys((*self.candidate_ids, *self.callback_ids)))
 
 
-def check_resolution(job_id: str | None, snapshot: Snapshot | None, *, not_made: bool) -> None:
-    """Refuse what does not say what became of a doubt."""
+def check_resolution(
+    key: str,
+    target: str | None,
+    job_id: str | None,
+    snapshot: Snapshot | None,
+    seen: Entry | None,
+    *,
+    not_made: bool,
+) -> None:
+    """Refuse what does not say what became of a doubt, or was found out about another entry."""
     if (job_id is None) is not not_made:
         raise InvalidRequestError("Use either job_id=... or not_made=True.")
     if job_id is not None and read_id(job_id) is None:
         raise InvalidRequestError(f"job_id must be an id as the vendor gives it, not {safe_repr(job_id)}.")
     if snapshot is not None and snapshot.job_id != job_id:
         raise InvalidRequestError(f"The snapshot is of job {snapshot.job_id}, not of {safe_repr(job_id)}.")
+    if seen is None:
+        return
+    if not isinstance(seen, Entry):
+        raise InvalidRequestError(f"seen must be an entry as the journal gives it, not {safe_repr(seen)}.")
+    # All languages of one POST have its moment and its token, so these don't distinguish them.
+    if seen.key != key or target not in (None, seen.target):
+        raise InvalidRequestError(
+            f"seen is entry {display_name(seen.key, seen.target)}, not {display_name(key, target or '')}."
+        )
 
 
 @attrs.frozen
@@ -113,11 +130,10 @@ class ResolveDoubt:
             "SELECT target, submitted_at, token FROM entry WHERE key = ? AND state = ? ORDER BY target",
             (self.key, State.IN_DOUBT.value),
         ).fetchall()
-        found = [str(target) for target, *_ in rows if self.target in (None, target)]
+        wanted = self.target if self.seen is None else self.seen.target
+        found = [str(target) for target, *_ in rows if wanted in (None, target)]
         if not found:
-            raise IllegalTransitionError(
-                f"Entry {display_name(self.key, self.target or '')} is not in doubt."
-            )
+            raise IllegalTransitionError(f"Entry {display_name(self.key, wanted or '')} is not in doubt.")
         # To guess would give a paid job to the wrong language.
         if len(found) > 1:
             raise IllegalTransitionError(

@@ -227,7 +227,7 @@ class Journal(ReadableJournal, LongLived):
 
         Args:
             key: the entry.
-            target: its language; may be left out where only one is in doubt.
+            target: its language; may be left out where only one is in doubt, or with `seen`.
             job_id: the job's id: the entry becomes SUBMITTED.
             snapshot: what `client.status(job_id)` answered, which says when the result expires.
             not_made: no job was made: the entry becomes PLANNED and may be sent again. Ask `client.status`
@@ -236,13 +236,13 @@ class Journal(ReadableJournal, LongLived):
                 changed.
 
         Raises:
-            InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is invalid, or
-                the snapshot is another job's.
+            InvalidRequestError: not exactly one of `job_id` and `not_made` is given, the id is invalid, the
+                snapshot is another job's, or `seen` is another entry.
             IllegalTransitionError: the entry is not in doubt, several are, another entry has the job, or
                 another call than that of `seen` is in doubt.
             JournalWriteError: it could not be written.
         """
-        check_resolution(job_id, snapshot, not_made=not_made)
+        check_resolution(key, target, job_id, snapshot, seen, not_made=not_made)
 
         def tell(done: bool) -> None:
             if done and self._on_resolved is not None:

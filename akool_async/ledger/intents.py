@@ -318,11 +318,11 @@ class LedgerIntents(LedgerMoves, LedgerResults):
         call is in doubt by now.
 
         Raises:
-            InvalidRequestError: neither or both was said.
+            InvalidRequestError: neither or both was said, or `seen` is another entry.
             IllegalTransitionError: the entry is not in doubt, or another call of it than that of `seen`; the
                 job belongs to another entry; or it was not made, and the ledger does not have the whole URL.
         """
-        check_resolution(job_id, snapshot, not_made=not_made)
+        check_resolution(key, target, job_id, snapshot, seen, not_made=not_made)
         entry = await self.get(key, target)
         if not_made:
             _check_url(entry)

@@ -382,6 +382,24 @@ async def test_a_doubt_over_several_languages_needs_its_target(opened: Opened) -
         assert journal.counts()[State.PLANNED] == 2
 
 
+async def test_what_was_found_out_about_one_language_is_not_said_of_another_of_its_post(
+    opened: Opened,
+) -> None:
+    """They have the moment of that POST in common, and its token."""
+    async with opened() as journal:
+        await journal.intend(video(targets=("fr", "ja")), token="of-both")
+        await journal.record(step(State.IN_DOUBT), step(State.IN_DOUBT, target="fr"))
+        seen = journal.get("talk", "ja")
+        await journal.resolve("talk", "ja", job_id="job-of-ja", seen=seen)
+        for said in ({"not_made": True}, {"job_id": "job-of-it"}):
+            with pytest.raises(IllegalTransitionError, match=r"talk \(ja\) is not in doubt"):
+                await journal.resolve("talk", **said, seen=seen)  # type: ignore[arg-type]
+
+        assert journal.counts()[State.IN_DOUBT] == 1
+        await journal.resolve("talk", not_made=True, seen=journal.get("talk", "fr"))
+        assert journal.counts()[State.PLANNED] == 1
+
+
 async def test_what_is_not_in_doubt_is_not_resolved(opened: Opened) -> None:
     async with opened() as journal:
         await bring_to(journal, State.SUBMITTING)

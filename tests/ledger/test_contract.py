@@ -8,6 +8,7 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import attrs
 import pytest
 
 from akool_async import TranslationRequest
@@ -113,6 +114,23 @@ async def test_what_was_found_out_about_one_call_is_not_said_of_the_next(
         await book.record(EntryUpdate(key="talk", target="ja", state=State.IN_DOUBT))
     with pytest.raises(IllegalTransitionError, match="another call by now"):
         await book.resolve("talk", "ja", **said, seen=seen)
+
+    assert (await entry_of(book)).state is State.IN_DOUBT
+
+
+@pytest.mark.parametrize("seen_of", ["another key", "another language", "no entry"])
+async def test_what_was_found_out_about_another_entry_is_not_said_of_this_one(
+    book: Book, seen_of: str
+) -> None:
+    await bring_to(book, State.IN_DOUBT)
+    entry = await entry_of(book)
+    seen: Any = {
+        "another key": attrs.evolve(entry, key="other"),
+        "another language": attrs.evolve(entry, target="fr"),
+        "no entry": entry.key,
+    }[seen_of]
+    with pytest.raises(InvalidRequestError, match="seen"):
+        await book.resolve("talk", "ja", not_made=True, seen=seen)
 
     assert (await entry_of(book)).state is State.IN_DOUBT
 
