@@ -44,7 +44,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.filenames import MOST_NAMES, FileTemplates
 from akool_async._model.outcomes import ENDINGS, MANIFEST, SUBTITLE_ENDINGS, Artifact, Completed, Saved
-from akool_async._model.responses import RESULT_LIFETIME, Status
+from akool_async._model.responses import Status, result_expiry, surely_expired
 from akool_async._model.states import State
 from akool_async._storage import ResultFolder, find_paid_result, find_saved_job
 
@@ -281,10 +281,15 @@ class ResultSaver:
         lost = found.damaged[0]  # the video comes first
         was, again = (" as it was", " again") if entry.files else ("", "")
         reason = f"The {lost.artifact} is not{was} saved: {lost.reason or lost.state}."
-        moments = [moment for moment in (entry.created_at, entry.submitted_at) if moment is not None]
-        over = bool(moments) and self._session.server_now() >= max(moments) + RESULT_LIFETIME
-        # The clock of this machine alone gives nothing up: the first answer gives the vendor's time.
-        if not over or not self._session.knows_server_time:
+        # Before the vendor's first answer, its time is that of this machine, which alone gives nothing up.
+        if self._session.knows_server_time and surely_expired(
+            result_expiry(entry.created_at),
+            entry.submitted_at or entry.created_at,
+            now=self._state.clock.now(),
+            vendor_now=self._session.server_now(),
+        ):
+            reason = f"{reason} The result has expired at the vendor."
+        else:
             try:
                 async with self._restores:
                     # The journal has no signatures, so the vendor is asked where the files are.

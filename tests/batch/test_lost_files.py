@@ -29,6 +29,7 @@ from akool_async import (
     verify,
 )
 from akool_async._client import ClientSession
+from akool_async._clock import Clock
 from akool_async._download import FileState, files
 from akool_async._journal import BatchJournal
 from akool_async._model.requests import Request
@@ -39,8 +40,8 @@ from tests.client.conftest import Open, video
 from tests.client.moments import SkewedClock
 
 
-async def saved_once(home: Any, folder: Path, **options: Any) -> Completed:
-    client = await home.client()
+async def saved_once(home: Any, folder: Path, clock: Clock | None = None, **options: Any) -> Completed:
+    client = await home.client(clock=clock)
     folder.mkdir(exist_ok=True)
     async with open_journal(folder / "j.sqlite3") as journal:
         (outcome,) = await run(client, videos(1), journal=journal, download_to=folder / "out", **options)
@@ -122,6 +123,12 @@ async def test_relative_paths_lead_to_the_folder_of_the_results(
     assert {path.parent for path in again.saved.files} == {tmp_path / "old" / "out"}
 
 
+def learn_vendor_time(monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
+    """Let the vendor's last answer have named a time that is so far ahead of the true one."""
+    monkeypatch.setattr(ClientSession, "server_now", lambda _: datetime.now(UTC) + ahead)
+    monkeypatch.setattr(ClientSession, "knows_server_time", True)
+
+
 @pytest.mark.parametrize("why", ["forgotten", "gone", "unreachable", "expired"])
 async def test_what_can_not_be_had_any_more_is_never_called_saved(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
@@ -139,15 +146,14 @@ async def test_what_can_not_be_had_any_more_is_never_called_saved(
             home.sandbox.faults.add(faults[why])
             again = await saved_once(home, tmp_path)
         else:
-            next_week = datetime.now(UTC) + timedelta(days=8)
-            monkeypatch.setattr(ClientSession, "server_now", lambda _: next_week)
-            monkeypatch.setattr(ClientSession, "knows_server_time", True)
-            again = await saved_once(home, tmp_path)
+            learn_vendor_time(monkeypatch, timedelta(days=9))
+            again = await saved_once(home, tmp_path, clock=SkewedClock(days=9))
             assert len(home.sandbox.audit.served) == asked
 
     assert isinstance(again, Completed)
     assert again.saved is None
     assert "deleted or moved" in again.reason
+    assert ("expired" in again.reason) == (why == "expired")
 
 
 @pytest.mark.parametrize("then", [-10, 0])
@@ -169,6 +175,32 @@ async def test_a_wrong_clock_of_this_machine_gives_up_no_deleted_result(
 
     assert [outcome.reason for outcome in outcomes] == ["", ""]
     assert video.exists()
+
+
+@pytest.mark.parametrize("created", [True, False])
+@pytest.mark.parametrize("submitted", [True, False])
+@pytest.mark.parametrize(("here", "vendor"), [(0, 30), (30, 0), (0, 0)])
+async def test_no_clock_alone_gives_up_a_deleted_result(
+    fast_house: Open,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    here: int,
+    vendor: int,
+    submitted: bool,
+    created: bool,
+) -> None:
+    async with fast_house() as home:
+        first = await saved_once(home, tmp_path)
+        first.saved.video.unlink()
+        with closing(sqlite3.connect(tmp_path / "j.sqlite3")) as database, database:
+            for column, is_known in (("created_at", created), ("submitted_at", submitted)):
+                if not is_known:
+                    database.execute(f"UPDATE entry SET {column} = NULL")
+        learn_vendor_time(monkeypatch, timedelta(days=vendor))
+        again = await saved_once(home, tmp_path, clock=SkewedClock(days=here))
+
+    assert again.reason == ""
+    assert first.saved.video.exists()
 
 
 def refuse_status(monkeypatch: pytest.MonkeyPatch, job_id: str, error: AkoolError) -> None:
