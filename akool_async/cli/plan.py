@@ -229,18 +229,18 @@ class Plan:
     @property
     def unreachable(self) -> AkoolError | None:
         """Why no connection to the server could be made, if so."""
-        failure = None if self.checked is None else self.checked.failure
-        return failure if isinstance(failure, ConnectError | CertificateError) else None
+        failures = () if self.checked is None else self.checked.failures
+        return next((one for one in failures if isinstance(one, ConnectError | CertificateError)), None)
 
     @property
     def wrong_host(self) -> AkoolError | None:
         """Why what answers is not this API, if so: a paid POST to it would only end in doubt."""
-        failure = None if self.checked is None else self.checked.failure
-        if isinstance(failure, WrongHostError | UnexpectedRedirectError):
-            return failure
-        # An answer that is none at all, such as a web page, has a status and no code.
-        is_page = isinstance(failure, ProtocolError) and failure.http_status and failure.code is None
-        return failure if is_page else None
+        for failure in () if self.checked is None else self.checked.failures:
+            # An answer that is none at all, such as a web page, has a status and no code.
+            is_page = isinstance(failure, ProtocolError) and failure.http_status and failure.code is None
+            if is_page or isinstance(failure, WrongHostError | UnexpectedRedirectError):
+                return failure
+        return None
 
     @property
     def new_items(self) -> tuple[CatalogItem, ...]:

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from akool_async._client import AkoolClient
-from akool_async._model.errors import AccountError, AkoolError
+from akool_async._model.errors import AccountError, AkoolError, CertificateError, ConnectError
 from akool_async._model.requests import AUTO_DETECT, LipSyncRequest
 from akool_async._model.responses import Language
 from akool_async.cli.catalog import CatalogItem, Issue
@@ -22,33 +22,52 @@ class ServerCheck:
     Attributes:
         issues: what the vendor would refuse.
         notes: what the user should know.
-        balance: the account's credits; None with `failure`, which is why the server could not be asked.
+        balance: the account's credits; None if they could not be read.
+        failures: why something could not be checked.
     """
 
     issues: tuple[Issue, ...] = ()
     notes: tuple[str, ...] = ()
     balance: float | None = None
-    failure: AkoolError | None = None
+    failures: tuple[AkoolError, ...] = ()
 
 
 async def check(client: AkoolClient, items: Iterable[CatalogItem]) -> ServerCheck:
-    """Ask the server about the languages and voices of what would be submitted.
+    """Ask the server for the balance, and about the languages and voices of what would be submitted.
 
     Raises:
         AccountError: the credentials or the account are refused. Any other error becomes a note, because the
             run may still wait for jobs that are in progress.
     """
-    # Only calls that cost nothing; voices are fetched only for languages that a row names a voice for.
+    items, balance = tuple(items), None
+    issues: list[Issue] = []
+    notes: list[str] = []
+    failures: list[AkoolError] = []
+    # Only calls that cost nothing. Each may fail by itself: an unreadable balance must not hide that a
+    # language is unknown, whose jobs would be paid for or refused one by one.
     try:
         balance = await client.credit()
+    except AccountError:
+        raise
+    except (ConnectError, CertificateError) as error:  # nothing else can be asked either
+        note = f"Languages, voices and the balance could not be checked. {error}"
+        return ServerCheck(notes=(note,), failures=(error,))
+    except AkoolError as error:
+        failures.append(error)
+        notes.append(f"The balance could not be checked. {error}")
+    try:
         languages = {language.code: language for language in await client.languages()}
-        issues = [issue for item in items for issue in _language_issues(item, languages)]
-        notes = [] if issues else await _unknown_voices(client, items)
     except AccountError:
         raise
     except AkoolError as error:
-        return ServerCheck(notes=(f"Languages and voices could not be checked. {error}",), failure=error)
-    return ServerCheck(issues=tuple(issues), notes=tuple(notes), balance=balance)
+        failures.append(error)
+        notes.append(f"Languages and voices could not be checked. {error}")
+    else:
+        if not languages:
+            notes.append("Languages and voices could not be checked. The server listed no languages.")
+        issues = [issue for item in items for issue in _language_issues(item, languages)]
+        notes += [] if issues else await _voice_notes(client, items)
+    return ServerCheck(issues=tuple(issues), notes=tuple(notes), balance=balance, failures=tuple(failures))
 
 
 def _language_issues(item: CatalogItem, languages: Mapping[str, Language]) -> Iterator[Issue]:
@@ -106,9 +125,12 @@ def _suggestion(target: str, languages: Mapping[str, Language]) -> str:
     return f" Did you mean {found!r}?" if found else " `akool-async languages` lists them."
 
 
-async def _unknown_voices(client: AkoolClient, items: Iterable[CatalogItem]) -> list[str]:
-    """Return a note for each voice that the server does not list: a user's own voices are not listed."""
-    listed: dict[str, set[str]] = {}
+async def _voice_notes(client: AkoolClient, items: Iterable[CatalogItem]) -> list[str]:
+    """Return a note for each voice that the server does not list: a user's own voices are not listed.
+
+    Only languages that a row names a voice for are asked for; one that can't be listed hides no other.
+    """
+    listed: dict[str, set[str] | None] = {}
     notes: dict[tuple[str, str], str] = {}
     for item in items:
         voices = {} if isinstance(item.request, LipSyncRequest) else item.request.voices_map
@@ -116,8 +138,15 @@ async def _unknown_voices(client: AkoolClient, items: Iterable[CatalogItem]) -> 
             if not voice or (target, voice) in notes:
                 continue
             if target not in listed:
-                listed[target] = {found.voice_id async for found in client.voices(target)}
-            if voice not in listed[target]:
+                try:
+                    listed[target] = {found.voice_id async for found in client.voices(target)}
+                except AccountError:
+                    raise
+                except AkoolError as error:
+                    listed[target] = None
+                    notes[target, ""] = f"The voices for {target} could not be checked. {error}"
+            known = listed[target]
+            if known is not None and voice not in known:
                 where = item.where("voices_map")
                 notes[target, voice] = (
                     f"{where}: The server lists no voice {voice} for {target}; is it one of your own?"

@@ -588,7 +588,7 @@ def test_while_a_job_is_at_the_vendor_a_host_that_can_not_be_reached_is_waited_f
     told = akool("run", path, "--yes", "--give-up-after", "1h")
 
     assert told.code == 4
-    assert "Languages and voices could not be checked." in told.err
+    assert "Languages, voices and the balance could not be checked." in told.err
 
 
 def test_a_stop_is_an_event(akool: Command, serve: Callable[..., Sandbox]) -> None:
