@@ -113,7 +113,10 @@ def _folder_and_port(out: Path) -> tuple[Path, int]:
     if {path.name for path in last.iterdir()} == {MARKER}:
         return last, 0
     if os.path.lexists(last / JOURNAL):
-        entries = anyio.run(_entries, last / JOURNAL)
+        try:
+            entries = anyio.run(_entries, last / JOURNAL)
+        except (JournalCorruptedError, JournalVersionError):  # like one whose jobs are gone
+            entries = []
         # The last run's sandbox is gone, and the jobs in it: only a run without any job left can be resumed.
         # The URLs of its videos have the port in them, so the same work needs the same port.
         over = {entry.state for entry in entries} <= {State.DELIVERED, State.PLANNED}
@@ -152,13 +155,10 @@ async def _entries(path: Path) -> list[Entry]:
         InvalidRequestError: it has jobs that are not the demo's.
         JournalError: it can't be read, or another demo is writing it.
     """
-    try:
-        async with open_journal(path, read_only=True) as journal:
-            if (holder := journal.find_lock_holder()) is not None:
-                raise holder
-            entries = [entry async for entry in journal.entries()]
-    except (JournalCorruptedError, JournalVersionError) as error:
-        raise type(error)(error.message, advice=_ADVICE) from error
+    async with open_journal(path, read_only=True) as journal:
+        if (holder := journal.find_lock_holder()) is not None:
+            raise holder
+        entries = [entry async for entry in journal.entries()]
     for url in (video_url(entry.request) for entry in entries):
         if urlsplit(url).hostname != "127.0.0.1" or _title(url) not in TITLES:
             raise InvalidRequestError(

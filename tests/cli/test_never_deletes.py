@@ -206,8 +206,9 @@ def test_paid_jobs_of_another_catalog_stay_in_the_journal(
     assert (folder / "jobs.sqlite3.lock").exists()
 
 
-@pytest.mark.parametrize("make", [*UNUSABLE, paid_jobs])
-@pytest.mark.parametrize("mark", [True, False], ids=["marked", "unmarked"])
+@pytest.mark.parametrize(
+    ("make", "mark"), [(paid_jobs, True), *((make, False) for make in (*UNUSABLE, paid_jobs))]
+)
 @pytest.mark.parametrize("below", ["", "run-2"])
 def test_the_demo_leaves_a_journal_alone_that_is_not_its_own(
     make: Callable[[Path], None], mark: bool, below: str, akool: Command, folder: Path
@@ -284,6 +285,32 @@ def test_a_demo_that_can_not_go_on_begins_anew_in_a_folder_of_its_own(
     akool("demo", "--out", folder)
 
     assert ran_in == [folder / "run-2", folder / "run-3"]
+    after = content(folder)
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("make", UNUSABLE)
+@pytest.mark.parametrize("below", ["", "run-2"])
+def test_a_demo_whose_journal_can_not_be_used_begins_anew_in_a_folder_of_its_own(
+    make: Callable[[Path], None], below: str, akool: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder / below
+    place.mkdir(exist_ok=True)
+    make(place / "jobs.sqlite3")
+    marked(folder)
+    marked(place)
+    before = content(folder)
+    ran_in = []
+
+    async def translate(_videos: list[str], out: Path, **_: object) -> list[object]:
+        ran_in.append(out)
+        return []
+
+    monkeypatch.setattr("akool_async.cli.demo._translate_all", translate)
+
+    akool("demo", "--out", folder)
+
+    assert ran_in == [folder / ("run-3" if below else "run-2")]
     after = content(folder)
     assert {name: after[name] for name in before} == before
 
