@@ -12,7 +12,7 @@ import attrs
 
 from akool_async._client import AkoolClient
 from akool_async._journal import Entry
-from akool_async._model.errors import AkoolError, JobNotFoundError
+from akool_async._model.errors import AkoolError, JobNotFoundError, VendorError
 from akool_async._model.proofs import EXPECTED_WITHIN, is_of_its_time
 from akool_async._model.requests import TranslationRequest, fold_language, video_url
 from akool_async._model.responses import RESULT_LIFETIME, Snapshot
@@ -134,9 +134,15 @@ async def read_doubts(output: OutputOptions) -> Doubts:
 
 @attrs.define
 class Known:
-    """What the vendor says now: the balance, and the jobs by the ids that lost answers named."""
+    """What the vendor says now: the balance, and the jobs by the ids that lost answers named.
+
+    Attributes:
+        balance: the account's credits; None if they are not known, with `no_balance` if only they are not.
+        failure: why the vendor could not be asked.
+    """
 
     balance: float | None = None
+    no_balance: AkoolError | None = None
     jobs: dict[str, Snapshot | None] = attrs.field(factory=dict)
     failure: AkoolError | None = None
 
@@ -149,7 +155,10 @@ def ask_vendor(connection: ConnectionOptions, calls: Sequence[tuple[int, list[En
 
     async def fetch(client: AkoolClient) -> None:
         with anyio.move_on_after(_LOOKING):
-            known.balance = await client.credit()
+            try:
+                known.balance = await client.credit()
+            except VendorError as error:  # what can't be read of the balance hides no job
+                known.no_balance = error
             await _look_up(
                 client, (one for _, call in calls for entry in call for one in entry.doubt_ids), known.jobs
             )

@@ -495,6 +495,19 @@ def test_ids_in_a_lost_answer_are_looked_up(two: Book, akool: Command, vendor: S
     assert listed[1]["jobs"] == {job_id: "processing", "0" * 24: "unknown"}
 
 
+def test_ids_in_a_lost_answer_are_looked_up_without_a_balance(
+    two: Book, akool: Command, vendor: Sandbox
+) -> None:
+    vendor.faults.add(Fault(on="credit", kind="wrong_type"))
+    job_id = _job()
+    two.enter(("second", State.IN_DOUBT), doubt_ids=(job_id,))
+    told = akool("resolve", "--out", two.out)
+
+    assert f"    Job {job_id} is processing, made" in told.out
+    assert "The balance is not known. The vendor answered without a balance." in told.out
+    assert "could not be asked" not in told.out
+
+
 def test_doubts_are_listed_without_the_vendor_too(
     two: Book, akool: Command, quick: None, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

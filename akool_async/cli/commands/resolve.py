@@ -116,6 +116,8 @@ def resolve(
         return ExitCode.IN_DOUBT
     session.existing = doubts.count_existing(known.balance)
     money = list(doubts.describe_credits(known.balance))
+    if known.no_balance is not None:
+        money.append(f"The balance is not known. {known.no_balance}")
     if known.failure is not None:
         money.append(f"The vendor could not be asked. {known.failure}")
     # A script gets a list and an exit code; it must not be able to answer for a person by accident.
