@@ -225,7 +225,7 @@ class EntryLife:
                 else:
                     post.permit.release()  # the next POST need not wait until these ids are durable
                     self._rate.succeeded()
-                    post.record_submission(submission)
+                    post.record_submission(submission, self._session)
                 self._answers.count(post)
                 unrecorded = None
                 try:

@@ -19,6 +19,7 @@ from akool_async._batch.callbacks import WebhookCoordinator
 from akool_async._batch.entry import BatchEntry
 from akool_async._batch.limits import Permit
 from akool_async._batch.state import BatchState
+from akool_async._client import ClientSession
 from akool_async._journal import Entry, EntryUpdate
 from akool_async._journal.table import JobTakenError
 from akool_async._model.codes import CodeKind, lookup
@@ -139,7 +140,7 @@ class Post:
             self.other_ids = tuple(job_id for job_id in error.job_ids if job_id not in own)
         self.fail(self.entries, error)
 
-    def record_submission(self, submission: Submission) -> None:
+    def record_submission(self, submission: Submission, session: ClientSession) -> None:
         """Note for each entry the job, or the error and what it means."""
         self.other_ids = tuple(job.id for job in submission.extra)
         if self.other_ids:
@@ -147,6 +148,9 @@ class Post:
             logger.warning("The vendor made jobs that were not asked for; they may be billed: %s.", ids)
         entries = {entry.target: entry for entry in self.entries}
         for job in submission.accepted:
+            # By this machine's clock, which may be wrong, a job could expire while it runs.
+            if job.created_at is None and session.knows_server_time:
+                job = attrs.evolve(job, created_at=session.server_now())
             self.submitted.append((entries[job.target].submitted(job, self.sent_at, self.token), job))
         for refusal in submission.refused:
             self.fail([entries[refusal.target]], refusal.error)

@@ -62,7 +62,7 @@ class Entry:
             doubts that were paid for once more.
         reason: in words, why it is in its state; "" when there is nothing to say.
         code: the vendor's number for the failure or refusal.
-        created_at: the server's time of the job's creation, aware.
+        created_at: the server's time of the job's creation, or else of the answer that named it, aware.
         submitted_at: when the last intent was committed, aware.
         ended_at: when the outcome was known, aware.
         expires_at: when the result expires, aware.

@@ -81,6 +81,7 @@ class Seam:
         downloads: by job what the download of its result returns or raises.
         known: what the vendor says about jobs of answers that could not be used.
         server_ahead: how far the vendor's clock is ahead.
+        knows_server_time: whether an answer gave the vendor's time.
         endless: whether no job ends.
         on_watch: called when a job begins to be polled.
         on_post: called when a POST is sent.
@@ -95,6 +96,7 @@ class Seam:
     known: Mapping[str, Snapshot] = attrs.field(factory=dict)
     clock: VirtualClock = attrs.field(factory=lambda: VirtualClock(start=START))
     server_ahead: timedelta = timedelta()
+    knows_server_time: bool = True
     endless: bool = False
     on_watch: Callable[[], object] = lambda: None
     on_post: Callable[[], object] = lambda: None

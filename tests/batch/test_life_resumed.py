@@ -21,11 +21,13 @@ from akool_async import (
     Expired,
     Failed,
     InDoubt,
+    Job,
     JournalError,
     NotSubmitted,
     Outcome,
     Snapshot,
     Status,
+    Submission,
     open_batch,
 )
 from akool_async._batch.batch import Batch
@@ -36,7 +38,7 @@ from akool_async._model import errors
 from akool_async._model.responses import RESULT_LIFETIME
 from akool_async._model.states import State
 from akool_async._polling.poll_state import PollVerdict
-from tests.batch.seam import JOB_TAKES, START, Seam, ended, made, opened, video
+from tests.batch.seam import JOB_TAKES, POST_TAKES, START, Seam, ended, made, opened, run, video
 
 NAME: dict[str, Any] = {"key": "v1", "target": "ja"}
 GONE = ended("job-ja", PollVerdict.NOT_FOUND)
@@ -358,6 +360,30 @@ async def test_a_result_expires_by_both_clocks_and_only_if_it_is_gone(
             "no longer knows job job-ja" if how == "the job is gone" else errors_of[how].message
         ) in outcome.reason
         assert entry.state is State.COMPLETED
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_job_that_was_sent_by_a_clock_far_behind_does_not_expire_while_it_runs(known: bool) -> None:
+    """Its vendor names no moment of its creation, and the clock here is set right after the POST."""
+    behind = timedelta(days=30)
+    answer = Submission(accepted=(Job(id="job-ja", target="ja"),))
+    seam = Seam([answer], {"job-ja": GONE}, server_ahead=behind, knows_server_time=known, endless=True)
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
+        async with opened(seam, video(), journal=journal):
+            with anyio.fail_after(30):
+                while not journal.counts()[State.SUBMITTED]:
+                    await anyio.sleep(0)
+        made_at = journal.get("v1", "ja").created_at
+        seam.clock.advance(behind.total_seconds())
+        seam.server_ahead, seam.endless = timedelta(), False
+        (outcome,) = await run(seam, video(), journal=journal)
+        entry = journal.get("v1", "ja")
+
+    # Without the vendor's time nothing but the clock of this machine is known.
+    assert made_at == (START + behind + timedelta(seconds=POST_TAKES) if known else None)
+    assert entry.state is (State.SUBMITTED if known else State.EXPIRED)
+    assert isinstance(outcome, Failed if known else Expired)
+    assert len(seam.posts) == 1
 
 
 # What can't be written.
