@@ -55,6 +55,7 @@ _BY_ID: Final = f"{_ALL} WHERE id = ?"
 _BY_JOB: Final = f"{_ALL} WHERE job_id = ? AND job_id <> '' ORDER BY id DESC LIMIT 1"
 _WITH_JOB_BEFORE: Final = "SELECT key, target FROM earlier_post WHERE job_id = ? AND job_id <> ''"
 _BY_EARLIER_JOB: Final = f"{_ALL} WHERE (key, target) IN ({_WITH_JOB_BEFORE}) LIMIT 1"
+_WITH_OTHER_JOBS: Final = f"{_ALL} WHERE doubt_ids <> '[]' AND job_id <> '' ORDER BY id"
 _BY_TOKEN: Final = f"{_ALL} WHERE token = ? AND token <> '' ORDER BY job_id <> '', id LIMIT 1"
 _BY_WORK: Final = f"""{_ALL} WHERE key >= ? AND key < ? AND target = ? AND key <> ? AND length(key) = 32
     AND (state <> 'planned' OR ?) AND NOT (state = 'failed' AND job_id = '') LIMIT 1"""
@@ -291,6 +292,13 @@ class ReadableJournal:
             except ValueError as error:
                 message = f"The journal {self._shown} is damaged: it contains invalid values."
                 raise JournalCorruptedError(message) from error
+
+    def with_other_jobs(self) -> list[Entry]:
+        """Return the entries that have a job, and for which another one was named, at once.
+
+        Each of their `doubt_ids` may be billed, too.
+        """
+        return [*map(self._entry, self._rows(_WITH_OTHER_JOBS))]
 
     def export(self) -> AsyncIterator[str]:
         """Return every entry as one line of JSON, without tokens and without queries of webhook URLs."""

@@ -183,6 +183,7 @@ class JournalStatus:
         shortfalls: incomplete ones, and what could not be verified.
         unpriced: jobs of which the vendor has not said what they cost; neither `locked` nor `used` has them.
         without_result: entries that failed, were refused or expired.
+        with_other_jobs: entries that have a job, and for which another one was named.
         expiring: up to 10 entries whose result is at the vendor, by expiry.
         expiring_soon: number of entries whose result expires within 2 days.
         not_submitted: rows without an entry that may be sent, by catalog.
@@ -207,6 +208,7 @@ class JournalStatus:
     unpriced: int
     doubts: tuple[Entry, ...]
     without_result: tuple[Entry, ...]
+    with_other_jobs: tuple[Entry, ...]
     expiring: tuple[Entry, ...]
     expiring_soon: int
     not_submitted: Mapping[str, int]
@@ -333,6 +335,7 @@ async def read_status(journal: Journal, output: OutputOptions) -> JournalStatus:
         unpriced=journal.count_unpriced(),
         doubts=tuple([entry async for entry in journal.entries(states={State.IN_DOUBT})]),
         without_result=tuple(without_result),
+        with_other_jobs=tuple(journal.with_other_jobs()),
         expiring=tuple(expiring),
         expiring_soon=journal.count_expiring(SOON)
         + sum(entry.expires_at is not None and entry.expires_at <= now + SOON for entry in waiting),

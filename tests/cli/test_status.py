@@ -53,6 +53,19 @@ def test_counts_credits_and_ways_to_go_on_are_told(akool: Command, full: Book) -
     ]
 
 
+def test_a_job_that_was_named_besides_that_of_an_entry_is_told(akool: Command, full: Book) -> None:
+    ids = tuple(f"{number:024x}" for number in range(7))
+    full.enter(("talk", State.SUBMITTED), doubt_ids=ids)
+    seen = json.loads(akool("status", "--out", full.out, "--json").out)["with_other_jobs"]
+    words = akool("status", "--out", full.out).out
+
+    assert [(entry["key"], tuple(entry["doubt_ids"])) for entry in seen] == [("talk", ids)]
+    assert "named another job, too, which may be billed besides" in words
+    assert all(job_id in words for job_id in ids[:5])
+    assert "and 2 more" in words
+    assert seen[0]["job_id"] in words
+
+
 def test_people_get_the_same_in_words(akool: Command, full: Book) -> None:
     full.enter(("日本語 العربية", State.COMPLETED), created_at=ago(days=6, minutes=1))
     full.enter(("dead", State.COMPLETED), created_at=ago(days=8, hours=2))

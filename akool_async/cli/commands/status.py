@@ -127,6 +127,15 @@ def _status_lines(found: JournalStatus) -> Iterator[str]:
             sent, why = ago(call[0].submitted_at, found.now), format_value(call[0].reason)
             yield f"  {_names(call)}: sent {sent}. {why}".rstrip()
         yield from _more(found, len(found.doubts), in_doubt=True)
+    if found.with_other_jobs:
+        yield from ("", "Calls for these named another job, too, which may be billed besides:")
+        for entry in found.with_other_jobs[:MAX_SHOWN]:
+            ids = ", ".join(map(format_value, entry.doubt_ids[:_NAMED]))
+            hidden = len(entry.doubt_ids) - _NAMED
+            more = f" and {hidden:,} more" if hidden > 0 else ""
+            yield f"  {entry_label(entry)}: job {format_value(entry.job_id)}; also {ids}{more}."
+        yield from _more(found, len(found.with_other_jobs))
+        yield "  Look for them in the account's usage on the vendor's site."
     if found.next_steps:
         yield from ("", "Next:")
         for why, command in found.next_steps:
@@ -196,6 +205,7 @@ def _status_json(found: JournalStatus) -> dict[str, Any]:
         "to_correct_of_catalogs": dict(found.refused_rows),
         "expiring": [entry_json(entry, found.output) for entry in found.expiring],
         "without_result": [entry_json(entry, found.output) for entry in found.without_result],
+        "with_other_jobs": [entry_json(entry, found.output) for entry in found.with_other_jobs],
         "in_doubt": [entry_json(entry, found.output) for entry in found.doubts],
         "next_steps": [command for _, command in found.next_steps],
     }
