@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from inspect import iscoroutinefunction
 from typing import cast
 
 from akool_async._batch.batch import Batch
 from akool_async._batch.callbacks import WebhookConfig
 from akool_async._batch.feeder import Requests
 from akool_async._batch.preflight import Preflight, preflight_for
-from akool_async._batch.resume import DoubtRule
+from akool_async._batch.resume import DOUBT_DECISION, DoubtRule
 from akool_async._batch.saving import OutputConfig
 from akool_async._client import AkoolClient
 from akool_async._journal import BatchJournal, Journal
@@ -23,7 +24,6 @@ from akool_async._model.validators import (
     file_path,
     instance_of,
     not_negative,
-    one_of,
     positive,
     whole_number,
     whole_number_from,
@@ -110,7 +110,9 @@ def open_batch(
             leaves it in the journal until it is submitted again.
         on_in_doubt: "hold" keeps entries in doubt as they are; "resubmit" pays for them again, knowingly,
             but for those of which a job may exist that was named for them; that the vendor knows no such job
-            counts after ten minutes. A function decides for each entry, by what the journal has of it.
+            counts after ten minutes. A function decides for each entry, once, by what the journal has of it.
+            If it raises, or returns anything else, nothing more is submitted; the error is raised after the
+            last outcome.
         retry_failed: submit again what failed, was rejected or expired in an earlier run.
         retry_transient: times that this run submits an entry again after a failure that may pass: status 4
             without a reason in the video or the request, and codes for which the vendor says "try again
@@ -161,8 +163,10 @@ def open_batch(
     instance_of("a journal made by open_journal", BatchJournal).or_none.check("journal", journal)
     instance_of("a Limits", Limits, Preflight).or_none.check("preflight", preflight)
     instance_of("a Storage", Storage).or_none.check("storage", storage)
+    if iscoroutinefunction(on_in_doubt):
+        raise ConfigurationError("on_in_doubt must be a plain function, not an async one.")
     if not callable(on_in_doubt):
-        one_of("hold", "resubmit").check("on_in_doubt", on_in_doubt)
+        DOUBT_DECISION.check("on_in_doubt", on_in_doubt)
     if download_to is not None:
         file_path.check("download_to", download_to)
     # Submitted requests are durable once `submit` returns; in memory they would be lost with the process.

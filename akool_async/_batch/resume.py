@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import iscoroutine
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -30,10 +31,12 @@ from akool_async._model.outcomes import Failed
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import INPUT_FIELDS, Request, private_inputs, with_inputs, with_targets
 from akool_async._model.states import RESUME_ACTIONS, WITHOUT_RESULT, ResumeAction, State
+from akool_async._model.validators import one_of
 from akool_async._polling.scheduler import JUST_MADE
 
 OnInDoubt: TypeAlias = Literal["hold", "resubmit"]
 DoubtRule: TypeAlias = OnInDoubt | Callable[[Entry], OnInDoubt]
+DOUBT_DECISION: Final = one_of("hold", "resubmit")
 OTHER_QUERY: Final = (
     "Another entry has the same URL with another query: one video signed twice, or two videos? "
     "Give each video a key of its own, or set url_is_public where the query names the video."
@@ -351,17 +354,17 @@ class Resumer:
             case ResumeAction.POLL | ResumeAction.DOWNLOAD:
                 self._poll(batch_entry, entry)
                 return False
-            # Before paying again: what names its job may be waiting in the inbox or in the journal.
-            case ResumeAction.HOLD if self._callbacks.may_be_resolved(entry) or (
-                self._resubmits(entry) and entry.earlier_ids
-            ):
-                self._state.take_slot_of_job(batch_entry)  # there may be one
-                resubmit = self._again(batch_entry, entry) if self._resubmits(entry) else None
-                self._callbacks.hold_resumed(batch_entry, entry, again=resubmit)
-                return False
-            case ResumeAction.HOLD if self._resubmits(entry):
-                self._state.mark_resubmission(entry)
-                return True
+            case ResumeAction.HOLD:
+                resubmits = self._resubmits(entry)  # asked once: a person may be behind it, or a count
+                # Before paying again: what names its job may be waiting in the inbox or in the journal.
+                if self._callbacks.may_be_resolved(entry) or (resubmits and entry.earlier_ids):
+                    self._state.take_slot_of_job(batch_entry)  # there may be one
+                    resubmit = self._again(batch_entry, entry) if resubmits else None
+                    self._callbacks.hold_resumed(batch_entry, entry, again=resubmit)
+                    return False
+                if resubmits:
+                    self._state.mark_resubmission(entry)
+                    return True
             case ResumeAction.REPORT if self._retry_failed and entry.state in WITHOUT_RESULT:
                 again = partial(self._again, batch_entry)
                 return not await self._callbacks.doubt_earlier(batch_entry, again)
@@ -374,8 +377,22 @@ class Resumer:
         return False
 
     def _resubmits(self, entry: Entry) -> bool:
+        """Whether an entry in doubt is to be paid for again; if the caller's rule fails, none is any more."""
         rule = self._on_in_doubt
-        return (rule(entry) if callable(rule) else rule) == "resubmit"
+        if not callable(rule):
+            return rule == "resubmit"
+        try:
+            decision: object = rule(entry)
+            if iscoroutine(decision):
+                decision.close()  # else Python warns that it was never awaited
+            DOUBT_DECISION.check("What the function on_in_doubt returns", decision)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the caller's own; it is raised after the last outcome
+            self._on_in_doubt = "hold"
+            self._state.stop(f"The function on_in_doubt failed: {type(error).__name__}.", error)
+            return False
+        return decision == "resubmit"
 
     def _again(self, batch_entry: BatchEntry, entry: Entry) -> Callable[[], None]:
         """Return what pays for an entry in doubt once more."""
