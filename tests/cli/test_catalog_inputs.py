@@ -405,6 +405,45 @@ def test_rows_with_another_separator_than_the_header_are_no_long_urls(
     assert f"separated by {signs[0]}, and this row has none, but {signs[1]}." in found[0]
 
 
+SEVERAL = [f"{URL}/a.mp4;{URL}/b.mp4", f"{URL}/a?x=1 | s3://bucket/b.mp4", f"{URL}/a.mp4,{URL}/b.mp4"]
+MORE = ["/a.mp4;ja", "/a.mp4|ja", "/a.MP4;talk;ja,fr", "/a.mp4;", "/a.mp4,{ja}", "/a,b.mov ; ja"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        *((cell, "url (A2): holds two URLs with ") for cell in SEVERAL),
+        *((f"{URL}{path}", "url (A2): holds a URL, then ") for path in MORE),
+    ],
+)
+def test_a_cell_with_more_than_a_url_is_no_long_url(write: Write, cell: str, words: str) -> None:
+    (found,) = mistakes_of(write(f'url\n"{cell}"\n'), defaults={"targets": ("ja",)})
+
+    assert words in found
+    assert "within a URL is written as %" in found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a;b.mp4",
+        "/a,b|c.mp4",
+        "/a;v=1/b.mp4",
+        "/a.mp4;jsessionid=1F",
+        "/a.mp4;v=2;w=3",
+        "/a.mp4?X-Amz-SignedHeaders=host;range",
+        "/hls/,a.mp4,b.mp4,.urlset/master.m3u8",
+        "/a.mp4;b.mp4",
+        "/fetch/f_auto,q_auto/https://example.org/a.mp4",
+        "/talks;2024",
+    ],
+)
+def test_a_url_may_have_separators_in_it(write: Write, path: str) -> None:
+    catalog = read_catalog(write(f'url\n"{URL}{path}"\n'), defaults={"targets": ("ja",)})
+
+    assert [one.url for one in translations(catalog)] == [f"{URL}{path}"]
+
+
 def test_a_row_of_one_cell_may_leave_the_others_out(write: Write) -> None:
     catalog = read_catalog(write(f'url;key\n{URL}/a.mp4\n"{URL}/b,c.mp4";\n'), defaults={"targets": ("ja",)})
 

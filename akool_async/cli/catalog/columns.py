@@ -29,6 +29,12 @@ _UPLOAD: Final = "Fill in the path of a file, or a public https:// URL of the vi
 _NAMES_NO_URL: Final = re.compile(r"(s3|gs|az|file)://|\.{0,2}/|~", re.IGNORECASE)
 """How objects in buckets and files of this machine begin, which are shared with the vendor by signed URLs."""
 
+_ENDINGS: Final = r"\.(mp4|mov|m4v|mkv|webm|avi|srt|ass|vtt|wav|mp3|m4a)"
+_TWO_URLS: Final = re.compile(r"([,;|])\s*[a-z][a-z0-9]*://", re.IGNORECASE)
+_URL_AND_MORE: Final = re.compile(rf"https?://[^?#]*{_ENDINGS}\s*([,;|])([^/?#=.:]*)", re.IGNORECASE)
+"""A URL and another cell, with a separator between them that is not the file's. Such signs may be part of a
+path, as in `talk;v=1.mp4` and `a,b.mp4`, but hardly follow a file's whole name."""
+
 _NO_URLS: Final = tuple(
     (re.compile(form, re.IGNORECASE), text)
     for form, text in (
@@ -36,7 +42,7 @@ _NO_URLS: Final = tuple(
         (r"[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?/", "has to begin with https:// or http://"),
         (r"[a-z]:[\\/]|\\|\.", f"is no path that this system has. {_UPLOAD}"),
         (
-            r"[^:?#]*\.(mp4|mov|m4v|mkv|webm|avi|srt|ass|vtt|wav|mp3|m4a)$",
+            rf"[^:?#]*{_ENDINGS}$",
             f"is the name of a file that is not there. {_UPLOAD}",
         ),
     )
@@ -59,7 +65,19 @@ def link(value: Any) -> str:
             if form.match(said):
                 # Backslashes would be shown doubled, as in a program.
                 raise CellError(f"{safe_repr(said.replace(chr(92), '/'))} {advice}")
-    return said
+    # Taken for one long URL, it would be paid for with the options of the command line.
+    if two := _TWO_URLS.search(said):
+        sign = two[1]
+        mistake = f"holds two URLs with {sign!r} between them. Write each into a row of its own"
+    elif more := _URL_AND_MORE.fullmatch(said):
+        sign = more[2]
+        mistake = (
+            f"holds a URL, then {sign!r} and {safe_repr(more[3].strip())}. Write what is no part of the URL "
+            "into another column, separated as the column names are"
+        )
+    else:
+        return said
+    raise CellError(f"{mistake}; a {sign!r} within a URL is written as %{ord(sign):X}.")
 
 
 def flag(value: Any) -> bool:
