@@ -108,7 +108,7 @@ def single_job(submission: Submission, request: Request) -> Job:
     """
     if submission.extra:
         logger.warning(
-            "The vendor made jobs that were not asked for with %s; they may be billed: %s.",
+            "The answer for %s also names jobs that were not asked for; they may be billed: %s.",
             describe(request),
             ", ".join(job.id for job in submission.extra),
         )
@@ -153,7 +153,8 @@ def _report_of(request: Request) -> PostReport:
 def _report_answer(observers: Observers, request: Request, answer: Submission | AkoolError) -> None:
     """Report the jobs that a paid POST made, and the languages of which it is not known whether it did."""
     if isinstance(answer, Submission):
-        for job in (*answer.accepted, *answer.extra):
+        # Without an answer of the vendor's about it, an id may be no job: it is in the doubts below.
+        for job in (*answer.accepted, *(job for job in answer.extra if job.raw)):
             event = SubmittedEvent(
                 key=entry_key(request, job.target),
                 target=job.target,

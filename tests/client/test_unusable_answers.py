@@ -15,17 +15,20 @@ from akool_async import (
     AkoolClient,
     AkoolError,
     BadRequestError,
+    DoubtEvent,
     JobNotFoundError,
     Snapshot,
     SubmissionInDoubt,
+    SubmittedEvent,
     VendorError,
 )
 from akool_async._model.errors import WrongHostError
 from tests.client.conftest import KEY, QUICK, Way, stray, video
 from tests.client.moments import end_time_of_calls, until
 from tests.client.raw import KNOWN, RawVendor, gzip_with_bad_checksum, http
+from tests.recorder import Recorder
 
-ONE, TWO = KNOWN + "0001", KNOWN + "0002"
+ONE, TWO, THREE = KNOWN + "0001", KNOWN + "0002", KNOWN + "0003"
 SUCCESS = {"code": 1000, "msg": "OK", "data": {"_id": ONE, "video_status": 1}}
 BOTH = {
     "code": 1000,
@@ -155,6 +158,20 @@ async def test_an_id_that_can_not_be_confirmed_is_kept_as_extra() -> None:
     assert [job.id for job in submission.accepted] == [ONE]
     assert submission.missing == ("fr",)
     assert [(job.id, job.target) for job in submission.extra] == [(TWO, "fr")]
+
+
+async def test_only_a_job_that_the_vendor_knows_is_reported_as_submitted() -> None:
+    seen = Recorder()
+    answer = http({**BOTH, "other": {"_id": THREE}}, 500)
+    with RawVendor(lambda _: answer, known=lambda job_id: job_id != TWO).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url, retry=QUICK, observers=[seen]) as client:
+            submission = await client.submit(video(targets="ja,fr"))
+
+    assert {job.id for job in submission.extra} == {TWO, THREE}
+    assert {event.job_id for event in seen.events if isinstance(event, SubmittedEvent)} == {ONE, THREE}
+    (doubt,) = [event for event in seen.events if isinstance(event, DoubtEvent)]
+    assert doubt.target == "fr"
+    assert TWO in doubt.doubt_ids
 
 
 async def test_without_a_confirmed_id_the_doubt_remains_with_all_its_ids() -> None:
