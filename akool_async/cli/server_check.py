@@ -12,7 +12,7 @@ from akool_async._client import AkoolClient
 from akool_async._model.errors import AccountError, AkoolError, CertificateError, ConnectError
 from akool_async._model.requests import AUTO_DETECT, LipSyncRequest
 from akool_async._model.responses import Language
-from akool_async.cli.catalog import CatalogItem, Issue
+from akool_async.cli.catalog import CatalogItem, Issue, SourceLocation
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +65,8 @@ async def check(client: AkoolClient, items: Iterable[CatalogItem]) -> ServerChec
     else:
         if not languages:
             notes.append("Languages and voices could not be checked. The server listed no languages.")
-        issues = [issue for item in items for issue in _language_issues(item, languages)]
+        # Once each: what is wrong with --to is wrong in every row.
+        issues = [*dict.fromkeys(issue for item in items for issue in _language_issues(item, languages))]
         notes += [] if issues else await _voice_notes(client, items)
     return ServerCheck(issues=tuple(issues), notes=tuple(notes), balance=balance, failures=tuple(failures))
 
@@ -78,17 +79,26 @@ def _language_issues(item: CatalogItem, languages: Mapping[str, Language]) -> It
     plain = {code.partition("-")[0] for code in languages}
     if source != AUTO_DETECT and source.partition("-")[0] not in plain:
         text = f"The server has no language {source!r}.{_suggestion(source, languages)}"
-        yield Issue(item.where("source_language"), text)
+        yield Issue(_place(item, "source_language", "--from"), text)
     for target in item.request.targets:
         if target not in languages:
             text = f"The server has no language {target!r}.{_suggestion(target, languages)}"
-            yield Issue(item.where("targets"), text)
+            yield Issue(_place(item, "targets", "--to"), text)
         elif languages[target].needs_voice and not item.request.voices_map.get(target):
             text = (
                 f"{target!r} needs a voice: fill in {target}=VOICE_ID under voices, or use --voice. "
                 "`akool-async voices` lists them."
             )
-            yield Issue(item.where("targets"), text)
+            yield Issue(_place(item, "targets", "--to"), text)
+
+
+def _place(item: CatalogItem, option: str, flag: str) -> SourceLocation:
+    """Return where a row has an option: the command line sets what no column of a table does."""
+    return (
+        item.where(option)
+        if option in item.layout.options or not item.layout.letters
+        else SourceLocation(flag)
+    )
 
 
 _COUNTRIES: Final[Mapping[str, str]] = {

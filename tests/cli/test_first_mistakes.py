@@ -228,6 +228,23 @@ def test_a_country_in_place_of_a_language_is_recognised(akool: Command, vendor: 
     assert vendor.audit.creates == ()
 
 
+def test_a_mistake_on_the_command_line_is_one_however_many_rows_there_are(
+    akool: Command, vendor: Sandbox
+) -> None:
+    rows = "".join(f"https://example.com/{number}.mp4,{number}\n" for number in range(20))
+    Path("many.csv").write_text(f"url,key\n{rows}", encoding="utf-8")
+    Path("own.yaml").write_text(
+        "defaults: {to: jp}\nvideos: [{url: https://example.com/a.mp4}]\n", encoding="utf-8"
+    )
+    table = akool("plan", "many.csv", "--to", "jp", "--from", "xx")
+    own = akool("plan", "own.yaml")
+
+    assert "2 mistakes." in table.err
+    assert "  --from: The server has no language 'xx'." in table.err
+    assert "  --to: The server has no language 'jp'. Did you mean 'ja'?" in table.err
+    assert "--to" not in own.err
+
+
 def test_a_plan_on_a_terminal_names_videos_and_one_file_of_each(akool: Command, vendor: Sandbox) -> None:
     Path("first.csv").write_text("url,to\nhttps://example.com/talk.mp4,ja\n", encoding="utf-8")
     rows = "https://example.com/a%20tour.mp4,ja\nhttps://example.com/talk.mp4,ja\n"
