@@ -70,9 +70,9 @@ class CreditBudget:
     The vendor names the price of a job only once the job is made, and sometimes not even then. So with a
     bound one job is made after the other, and a job whose cost is not known counts as much as the dearest
     known one, or as its estimate if that is more. While no cost is known at all, the next job waits until
-    that of the last one is. What is spent exceeds the bound by one job at most, however wrong estimates are,
-    where the vendor names each price with the job. Jobs whose price it names later may each cost more than
-    they counted until then.
+    that of the last one is. What is spent exceeds the bound by the jobs of one POST at most, however wrong
+    estimates are, where the vendor names each price with the job. Jobs whose price it names later may each
+    cost more than they counted until then.
 
     A failed job counts nothing: the vendor should return what it locked, and its answers don't say whether it
     did.
@@ -149,6 +149,13 @@ class CreditBudget:
         """A POST of an entry may have made a job, or has made one of unknown cost."""
         self._unknown[name] = self._unknown.get(name, 0) + 1
         self._last_unknown.add(name)
+
+    def count_extra(self, name: tuple[str, str], cost: float | None) -> None:
+        """A POST of an entry made a job that nobody asked for, whose cost nothing else will tell."""
+        if cost is not None and cost > 0:
+            self._dearest = max(cost, self._dearest or 0.0)
+        else:
+            self._unknown[name] = self._unknown.get(name, 0) + 1
 
     def learn(self, entry: Entry) -> None:
         """Count what the journal has of an entry."""

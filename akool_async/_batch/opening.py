@@ -121,8 +121,9 @@ def open_batch(
         max_credits: credits that the journal's entries may cost together, above 0. Locks count in full; a
             doubt, and a job of unknown cost, counts as much as the dearest known job. Each job is made by
             itself, after the price of the one before is known; with `preflight` what it may cost at most has
-            to fit, too. The bound is exceeded by one job at most where the vendor names each price when it
-            accepts a job. A failed job counts nothing, because the vendor should return what it locked.
+            to fit, too. The bound is exceeded by the jobs of one POST at most where the vendor names each
+            price when it accepts a job; one that nobody asked for counts, too. A failed job counts nothing,
+            because the vendor should return what it locked.
         max_doubts: paid POSTs in a row that get no clear answer, 1 or more. Then nothing more is submitted
             until a callback or the API resolves one of them; without that the batch stops. This keeps an
             outage from making a doubt of each entry. If the newest calls in the journal are in doubt, the

@@ -70,6 +70,7 @@ class Post:
         own_ids: by language the job that an unusable answer names for it.
         taken_ids: by language the job that the answer names for it, and that another POST made.
         other_ids: jobs in the answer that may be an entry's, or were not asked for.
+        extra: those of a clear answer that were not asked for.
         sent: when it was sent, in seconds of the clock.
         token: the unguessable part of its webhook URL, or "".
     """
@@ -83,6 +84,7 @@ class Post:
     own_ids: dict[str, str] = attrs.field(factory=dict)
     taken_ids: dict[str, str] = attrs.field(factory=dict)
     other_ids: tuple[str, ...] = ()
+    extra: tuple[Job, ...] = ()
     sent: float = 0.0
     sent_at: datetime | None = None
     token: str = ""
@@ -142,6 +144,7 @@ class Post:
 
     def record_submission(self, submission: Submission, session: ClientSession) -> None:
         """Note for each entry the job, or the error and what it means."""
+        self.extra = submission.extra
         self.other_ids = tuple(job.id for job in submission.extra)
         if self.other_ids:
             ids = ", ".join(self.other_ids)
@@ -180,6 +183,16 @@ class Post:
         )
 
     @property
+    def doubts(self) -> list[BatchEntry]:
+        """The entries that are in doubt now."""
+        return [failure.entry for failure in self.failures if failure.disposition.state is State.IN_DOUBT]
+
+    @property
+    def surplus(self) -> tuple[Job, ...]:
+        """The jobs that were not asked for, without those that doubts are counted for."""
+        return self.extra[len(self.doubts) :]
+
+    @property
     def rate_limited(self) -> bool:
         """Whether the vendor answered that there are too many calls."""
         return any(isinstance(failure.error, RateLimitError) for failure in self.failures)
@@ -197,12 +210,11 @@ class Post:
             changed.append((entry, change))
         for failure in self.failures:
             changed.append((failure.entry, self._failure_change(failure, previous_doubt, now)))
-        # They may be billed, so some entry has to name them.
-        if self.other_ids and not any(
-            failure.disposition.state is State.IN_DOUBT for failure in self.failures
-        ):
+        # They may be billed, so some entry has to name them, and to count what they cost.
+        if self.other_ids:
             entry, change = changed[0]
-            changed[0] = (entry, attrs.evolve(change, doubt_ids=self.other_ids))
+            doubt_ids = change.doubt_ids if self.doubts else self.other_ids
+            changed[0] = (entry, attrs.evolve(change, doubt_ids=doubt_ids, extra_jobs=self.surplus))
         return [change for _, change in changed]
 
     def _failure_change(
@@ -276,9 +288,10 @@ class AnswerRecorder:
         for entry, job in post.submitted:
             self._state.budget.count_job(entry.name, job.credits_locked)
             self._state.learn_price(entry.request, job.credits_locked)
-        doubts = [failure.entry for failure in post.failures if failure.disposition.state is State.IN_DOUBT]
-        for entry in doubts:
+        for entry in post.doubts:
             self._state.budget.count_unknown(entry.name)
+        for job in post.surplus:
+            self._state.budget.count_extra(post.entries[0].name, job.credits_locked)
 
     async def commit(self, post: Post) -> None:
         """Commit all that the answer says in one write, before it is reported or acted on.

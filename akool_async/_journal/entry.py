@@ -194,11 +194,11 @@ class EntryUpdate:
         expires_at: when the result expires, aware; default is 7 days after `created_at`.
         files: paths of the saved files.
         snapshot: the answer that said so. Its URLs are kept without their queries, `raw` is not kept.
-        doubt_ids: job ids read in an answer that could not be assigned to an entry for certain; they are
-            added to those of earlier answers.
+        doubt_ids: job ids in an answer that could not be assigned for certain, added to earlier ones.
         candidate_ids: those of `doubt_ids` that may be this entry's job; a batch asks the API for them.
         token: with a step to IN_DOUBT, that of the earlier POST which the doubt is about again, or "": the
             last one surely made no job, and is no longer counted.
+        extra_jobs: jobs of its POST that nobody asked for; what they cost is added to `credits_before`.
 
     Raises:
         InvalidRequestError: a moment is not aware.
@@ -222,6 +222,7 @@ class EntryUpdate:
     doubt_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     candidate_ids: tuple[str, ...] | None = attrs.field(default=None, converter=_as_texts)
     token: str | None = attrs.field(default=None, repr=False)
+    extra_jobs: tuple[Job, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         """Refuse a moment that is not aware."""

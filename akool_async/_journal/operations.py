@@ -32,6 +32,7 @@ from akool_async._model.filenames import collision_key
 from akool_async._model.fingerprint import fingerprint, work_of
 from akool_async._model.redact import sanitize
 from akool_async._model.requests import Request
+from akool_async._model.responses import Job
 from akool_async._model.states import ENDED, TRANSITIONS, State, may_follow
 
 
@@ -293,6 +294,16 @@ class _PreparedUpdate:
         return {"doubt_ids": dump_texts(tuple(one for one in dict.fromkeys((*known, *new)) if one != own))}
 
 
+def _extra_costs(table: EntryTable, row: EntryRow, jobs: tuple[Job, ...], columns: Values) -> Values:
+    """Return what counts the jobs that nobody asked for, as far as they are not counted yet."""
+    new = [job for job in jobs if job.id not in row.doubt_ids and table.job_owner(job.id) is None]
+    known = [price for job in new if (price := dump_float(job.credits_locked)) is not None and price > 0]
+    return {
+        "credits_before": row.credits_before + sum(known),
+        "doubts_before": row.after(columns).doubts_before + len(new) - len(known),
+    }
+
+
 def rejection_reason(change: EntryUpdate, row: EntryRow | None, mark: str | None) -> str:
     """Say why a change can't be done, or ""; `mark` is the fingerprint of the request that it gives."""
     after, given = change.state, change.job_id
@@ -373,6 +384,8 @@ class RecordUpdates:
                     moment = dump_datetime(update.change.submitted_at)
                     table.connection.execute(_DROP_RESTORED, (key, target, update.change.token, moment))
                 columns = update.columns(row)
+                if row is not None and update.change.extra_jobs:
+                    columns = {**columns, **_extra_costs(table, row, update.change.extra_jobs, columns)}
                 if row is None:
                     table.insert({"key": key, "target": target, **columns})
                     found = table.find(key, target)

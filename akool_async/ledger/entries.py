@@ -25,7 +25,7 @@ from akool_async._journal.entry import (
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.outcomes import INCOMPLETE, UNVERIFIED, UNVERIFIED_INCOMPLETE
-from akool_async._model.responses import in_utc
+from akool_async._model.responses import Job, in_utc
 from akool_async._model.states import State, may_follow
 from akool_async.ledger.database import LedgerDatabase, parse
 
@@ -198,10 +198,11 @@ class LedgerEntries(LedgerDatabase):
         rows = await self.execute(READ + OF_POST, token=token)
         return read_entry(rows[0]) if rows and token else None
 
-    async def keep(self, token: str, job_id: str) -> None:
+    async def keep(self, token: str, job_id: str, extra: Job | None = None) -> None:
         """Add a job that can't be an entry's own, but may be billed, to the ids in doubt of its entry.
 
-        If its POST was called not made, and nothing was sent since, its entry is in doubt again.
+        If its POST was called not made, and nothing was sent since, its entry is in doubt again. What `extra`
+        costs is counted: the answer to the POST has this job, which nobody asked for.
         """
         await self.execute(
             _DOUBT_AGAIN,
@@ -210,11 +211,16 @@ class LedgerEntries(LedgerDatabase):
             now=self.clock.now(),
             reason=f"Its POST was called not made, but job {job_id} was named for it since.",
         )
+        cost = max(0.0, (extra and dump_float(extra.credits_locked)) or 0.0)
         await self.execute(
-            f"UPDATE akool_ledger.entry SET doubt_ids = doubt_ids || to_jsonb(CAST(:job AS text)){OF_POST}"
+            "UPDATE akool_ledger.entry SET doubt_ids = doubt_ids || to_jsonb(CAST(:job AS text)),"
+            " credits_before = credits_before + CAST(:cost AS double precision),"
+            f" doubts_before = doubts_before + CAST(:unpriced AS integer){OF_POST}"
             " AND job_id <> :job AND NOT doubt_ids ? CAST(:job AS text)",
             token=token,
             job=job_id,
+            cost=cost,
+            unpriced=int(extra is not None and not cost),
         )
 
     async def may_be_of_another(self, entry: Entry, job_id: str) -> bool:

@@ -16,7 +16,7 @@ from akool_async._model.errors import AkoolError, InvalidRequestError, RateLimit
 from akool_async._model.fingerprint import entry_key
 from akool_async._model.outcomes import InDoubt
 from akool_async._model.requests import Request
-from akool_async._model.responses import Job
+from akool_async._model.responses import Job, Submission
 from akool_async._model.states import State
 from akool_async.ledger.database import LedgerError
 from akool_async.ledger.entries import IntentState
@@ -261,15 +261,22 @@ async def _send(
             # Resolved otherwise meanwhile, or another entry's: its entry must name it all the same.
             reason = f"The answer names job {job.id}, which another entry has."
             await _end(ledger, token, State.IN_DOUBT, reason=reason, doubt_ids=(job.id,))
-        for extra in submission.extra:  # of no language of the request, but it may be billed
-            await _until_recorded(ledger, f"Job {extra.id} is made", partial(ledger.keep, token, extra.id))
+        await _keep_extra(ledger, token, submission)
         return Made(job=job) if is_ours else await _known(ledger, key, request)
     if submission.refused:
+        await _keep_extra(ledger, token, submission)
         return await _failed(ledger, token, submission.refused[0].error)
     ids = f" It names {', '.join(submission.job_ids)}." if submission.job_ids else ""
     reason = f"The answer to a paid call does not mention {request.targets[0]!r}.{ids}"
     await _end(ledger, token, State.IN_DOUBT, reason=reason, doubt_ids=submission.job_ids)
     return _lost(await _known(ledger, key, request), stops=stops)
+
+
+async def _keep_extra(ledger: Ledger, token: str, submission: Submission) -> None:
+    """Record the jobs in an answer that nobody asked for; they may be billed."""
+    for extra in submission.extra:
+        keep = partial(ledger.keep, token, extra.id, extra)
+        await _until_recorded(ledger, f"Job {extra.id} is made", keep)
 
 
 def _lost(known: Submitted, *, stops: bool) -> Submitted:

@@ -450,3 +450,20 @@ async def test_posts_go_out_one_by_one_until_one_was_answered() -> None:
     with anyio.fail_after(55):
         await breaker.acquire()
         await breaker.acquire()
+
+
+# What nobody asked for.
+
+
+async def test_jobs_that_nobody_asked_for_count_against_the_bound(fast_house: Open, tmp_path: Path) -> None:
+    """The second run has only what the journal says."""
+    async with open_journal(tmp_path / "j.sqlite3") as journal, fast_house() as home:
+        home.sandbox.faults.add(Fault(on="create", kind="extra_language"))
+        client = await home.client()
+        for _ in range(2):
+            _, cause, _ = await run(client, 9, journal=journal, max_credits=5 * COST)
+            made = len(home.sandbox.audit.jobs)
+
+            assert cause is StopCause.BUDGET
+            assert made <= 5 + 1  # one POST more than fits, which makes two
+        assert [entry.credits_before async for entry in journal.entries()] == [COST] * 3

@@ -20,7 +20,7 @@ from akool_async._model.errors import (
 )
 from akool_async._model.fingerprint import fingerprint
 from akool_async._model.requests import LipSyncRequest
-from akool_async._model.responses import AudioSplits, Snapshot, Status
+from akool_async._model.responses import AudioSplits, Job, Snapshot, Status
 from akool_async._model.states import TRANSITIONS, State
 from tests.journal.conftest import START, StillClock, bring_to, step, video
 
@@ -398,6 +398,27 @@ async def test_what_was_found_out_about_one_language_is_not_said_of_another_of_i
         assert journal.counts()[State.IN_DOUBT] == 1
         await journal.resolve("talk", not_made=True, seen=journal.get("talk", "fr"))
         assert journal.counts()[State.PLANNED] == 1
+
+
+@pytest.mark.parametrize(
+    ("price", "known", "unknown"), [(3.5, 3.5, 0), (None, 0, 1), (0.0, 0, 1), (-4.0, 0, 1), (1.7e308, 0, 1)]
+)
+async def test_the_price_of_a_job_that_nobody_asked_for_is_counted_once(
+    opened: Opened, price: float | None, known: float, unknown: int
+) -> None:
+    extra = (Job(id="extra-1", credits_locked=price),)
+    async with opened() as journal:
+        await bring_to(journal, State.SUBMITTED, key="other")
+        await bring_to(journal, State.SUBMITTING)
+        known_job = Job(id="job-other-ja", credits_locked=9.0)
+        made = step(State.SUBMITTED, doubt_ids=("extra-1",), extra_jobs=(*extra, known_job))
+        await journal.record(made)
+        await journal.record(made)
+
+        entry = journal.get("talk", "ja")
+        used = journal.credits()[1]
+    assert entry is not None
+    assert (entry.credits_before, entry.doubts_before, used) == (known, unknown, known)
 
 
 async def test_what_is_not_in_doubt_is_not_resolved(opened: Opened) -> None:

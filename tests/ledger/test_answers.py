@@ -96,6 +96,23 @@ async def test_a_second_job_in_an_answer_is_kept(bench: Bench) -> None:
     assert found.job.id not in await doubt_ids(bench.ledger)
 
 
+@pytest.mark.parametrize("price", [4.0, None])
+async def test_jobs_that_nobody_asked_for_count_against_the_budget(bench: Bench, price: float | None) -> None:
+    token = await open_intent(bench.ledger)
+    await bench.ledger.made(token, Job(id="job-1", credits_locked=4.0))
+    extra = [Job(id=f"extra-{number}", credits_locked=price) for number in (1, 2)]
+    for job in (*extra, *extra):  # a worker that was killed may say it twice
+        await bench.ledger.keep(token, job.id, job)
+    async with open_ledger(bench.url, max_credits=15.0) as ledger:
+        found = await ledger.submit_once(bench.client, video(2))
+    async with open_ledger(bench.url, max_credits=16.0) as ledger:
+        fits = await ledger.submit_once(bench.client, video(2))
+
+    assert isinstance(found, NotSent)
+    assert "max_credits" in found.reason
+    assert isinstance(fits, Made)
+
+
 async def test_a_folder_whose_name_is_no_text_can_be_recorded(bench: Bench) -> None:
     await bench.ledger.made(await open_intent(bench.ledger), Job(id="job-1"))
     for state, files in ((State.COMPLETED, None), (State.DELIVERED, ("/r\udcffsultats/1.ja.mp4",))):
