@@ -28,6 +28,7 @@ from akool_async import (
     Snapshot,
     Status,
     Submission,
+    TranslationRequest,
     open_batch,
 )
 from akool_async._batch.batch import Batch
@@ -384,6 +385,33 @@ async def test_a_job_that_was_sent_by_a_clock_far_behind_does_not_expire_while_i
     assert entry.state is (State.SUBMITTED if known else State.EXPIRED)
     assert isinstance(outcome, Failed if known else Expired)
     assert len(seam.posts) == 1
+
+
+@pytest.mark.parametrize("recovered", [True, False])
+async def test_a_failure_is_not_paid_for_again_while_an_earlier_post_may_have_made_a_job(
+    tmp_path: Path, recovered: bool
+) -> None:
+    seam = Seam([made("ja")], {"job-ja": ended("job-ja", PollVerdict.FAILED, error_code=1015)})
+
+    async def source() -> AsyncIterator[TranslationRequest]:
+        while recovered and not journal.counts()[State.FAILED]:
+            await anyio.sleep(0.005)
+        yield video()
+
+    async with BatchJournal(":memory:", now=seam.clock.now) as journal:
+        names = {"key": "v1", "target": "ja"}
+        await journal.intend(video())
+        ids = {"doubt_ids": ("other",), "candidate_ids": ("other",)}
+        await journal.record(EntryUpdate(state=State.IN_DOUBT, **names, **ids))
+        await journal.intend(video())
+        await journal.record(EntryUpdate(state=State.SUBMITTED, job_id="job-ja", **names))
+        client = cast(AkoolClient, seam)
+        options = {"retry_transient": 2, "recover_pending": recovered, "download_to": tmp_path}
+        async with open_batch(client, source(), journal=journal, **options) as batch:
+            (outcome,) = [outcome async for outcome in batch]
+
+    assert isinstance(outcome, Failed)
+    assert seam.posts == []
 
 
 # What can't be written.
