@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         SavedFile,
         SavedResult,
     )
+    from akool_async._environment import MissingExtraError
     from akool_async._journal import Entry, Journal, open_journal
     from akool_async._media import inspect
     from akool_async._model.dispositions import Disposition
@@ -178,6 +179,7 @@ __all__ = [
     "MediaError",
     "MediaFacts",
     "MediaProblem",
+    "MissingExtraError",
     "NetworkError",
     "NotSubmitted",
     "Observer",
@@ -259,6 +261,7 @@ _PARTS: Final = (
     "_model.events",
     "_clock",
     "_retry",
+    "_environment",
     "_observer",
     "_polling.poll_state",
     "_polling.schedules",

@@ -14,9 +14,10 @@ import re
 import socket
 import ssl
 import sys
+from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Final
+from typing import Final, Unpack
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -24,7 +25,7 @@ import attrs
 import httpx
 
 from akool_async._model.credentials import HOST_VARIABLE
-from akool_async._model.errors import ConfigurationError
+from akool_async._model.errors import ConfigurationError, ErrorDetails
 from akool_async._model.redact import exception_chain, sanitize, url_repr
 
 _SOCKS: Final = frozenset({"socks5", "socks5h"})
@@ -161,6 +162,45 @@ def find_origin(host: str | None) -> str:
             advice=f"Set it to a host, or unset it: then it is {PRODUCTION}, where jobs cost credits.",
         )
     return parse_origin(PRODUCTION) if named is None else parse_origin(named, HOST_VARIABLE)
+
+
+class MissingExtraError(ConfigurationError, ModuleNotFoundError):
+    """A package that an extra of akool-async installs is missing. `except ImportError` catches it too.
+
+    Attributes:
+        extra: the extra.
+        name: the module that is missing.
+    """
+
+    advice = "Install the extra that it names."
+
+    def __init__(
+        self, message: str, *, extra: str = "", name: str = "", **details: Unpack[ErrorDetails]
+    ) -> None:
+        if extra:
+            details.setdefault("advice", f"Install it: {install_command(extra)}")
+        super().__init__(message, **details)
+        self.extra = extra
+        self.name: str | None = name
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Say which extra installs a module that is imported here and missing.
+
+    Args:
+        extra: the extra; where it contains another one, that is not named.
+        what: what needs it, as the beginning of a sentence in the plural.
+
+    Raises:
+        MissingExtraError: a module is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = error.name or ""
+        said = f"{what} need the module {name.partition('.')[0]}, which is not installed."
+        raise MissingExtraError(said, extra=extra, name=name) from error
 
 
 def install_command(extra: str) -> str:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from akool_async._environment import install_command
+from akool_async._environment import needs_extra
 from akool_async._model.events import (
     CallEvent,
     DoubtEvent,
@@ -32,15 +32,11 @@ from akool_async._model.events import (
 )
 from akool_async._observer import Observer
 
-try:
+with needs_extra("otel", "Traces and metrics"):
     from opentelemetry import context, metrics, trace
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Span, SpanKind, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ModuleNotFoundError as _missing:
-    raise ModuleNotFoundError(
-        f"Traces need OpenTelemetry. Install it: {install_command('otel')}", name=_missing.name
-    ) from _missing
 
 __all__ = ["OpenTelemetryObserver"]
 _NAME: Final = "akool_async"

@@ -17,11 +17,11 @@ import attrs
 import httpx
 
 from akool_async._download.network import is_local
-from akool_async._environment import describe_cause, install_command, is_loopback
+from akool_async._environment import MissingExtraError, describe_cause, is_loopback
 from akool_async._journal.names import beside
 from akool_async._media import Reach, find_obstacle, inspect_path, media_client
 from akool_async._media.cache import FactsCache
-from akool_async._model.errors import AkoolError, ConfigurationError, InputError
+from akool_async._model.errors import AkoolError, InputError
 from akool_async._model.locations import Location, is_private
 from akool_async._model.media import Limits, MediaError, MediaFacts, MediaKind, MediaProblem
 from akool_async._model.requests import LipSyncRequest, Request, video_url
@@ -99,15 +99,13 @@ class Preflight:
         turn: the right to inspect a video ahead of its POST, for as many as are inspected at once.
 
     Raises:
-        ConfigurationError: PyAV is not installed.
+        MissingExtraError: PyAV is not installed.
     """
 
     def __init__(self, limits: Limits, *, api_host: str, cache: Path | None = None) -> None:
         if importlib.util.find_spec("av") is None:
-            raise ConfigurationError(
-                "Looking into videos before paying needs PyAV, which is not installed.",
-                advice=f"Install it: {install_command('media')}",
-            )
+            said = "Inspections of videos need the module av, which is not installed."
+            raise MissingExtraError(said, extra="media", name="av")
         self.limits = limits
         self._api_host = urlsplit(api_host).hostname or ""
         self._api_is_here = is_loopback(self._api_host) or is_local(self._api_host)

@@ -67,7 +67,7 @@ async def inspect(
         MediaError: it can't be read or is not a complete video; `problem` says which.
         ConfigurationError: an argument is not valid, or the environment names a proxy or certificates that
             can't be used.
-        ModuleNotFoundError: the extra is not installed.
+        MissingExtraError: the extra `akool-async[media]` is not installed.
     """
     from akool_async._media.inspection import inspect_url
 

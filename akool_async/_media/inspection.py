@@ -22,22 +22,18 @@ import httpx
 from anyio import from_thread, to_thread
 
 from akool_async._download.verify import HEAD
-from akool_async._environment import describe_cause, install_command
+from akool_async._environment import describe_cause, needs_extra
 from akool_async._library_logs import SENDING
 from akool_async._media.content import find_other_file, inspect_subtitles
 from akool_async._model.media import READ_LIMIT, MediaError, MediaFacts, MediaKind, MediaProblem
 from akool_async._model.redact import detach, drop_frames, sanitize
 
-try:
+with needs_extra("media", "Inspections of videos"):
     import av
     from av.container import InputContainer
     from av.error import FFmpegError
     from av.stream import Disposition, Stream
     from av.video.stream import VideoStream
-except ModuleNotFoundError as _missing:
-    raise ModuleNotFoundError(
-        f"Looking into videos needs PyAV. Install it: {install_command('media')}", name=_missing.name
-    ) from _missing
 
 _FIRST_BLOCK: Final = 128 * 2**10
 _LARGEST_BLOCK: Final = 2 * 2**20

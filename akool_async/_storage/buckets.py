@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import attrs
 
-from akool_async._environment import install_command
+from akool_async._environment import needs_extra
 from akool_async._model.errors import AkoolError, ConfigurationError, ErrorDetails
 from akool_async._model.redact import sanitize
 from akool_async._storage.settings import Storage
@@ -98,18 +98,14 @@ class Bucket:
     `ObjectMissingError` where there is no such object.
 
     Raises:
-        ConfigurationError: the extra is missing, or a setting is wrong.
+        ConfigurationError: a setting is wrong; as `MissingExtraError`, the extra is not installed.
     """
 
     def __init__(self, scheme: str, name: str, storage: Storage) -> None:
         self.url = f"{scheme}://{name}"
-        try:
+        with needs_extra("storage", "Buckets"):
             from obstore.exceptions import BaseError
             from obstore.store import from_url
-        except ImportError as error:
-            raise ConfigurationError(
-                "Buckets need the extra 'storage'.", advice=f"Install it: {install_command('storage')}"
-            ) from error
         # Without it S3 could only overwrite: a copy is completed on the condition that nothing is there.
         usual = {"aws_copy_if_not_exists": "multipart"} if scheme == "s3" else {}
         try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import attrs
 
-from akool_async._environment import install_command
+from akool_async._environment import needs_extra
 from akool_async._model.errors import ConfigurationError, UnsealError, UnsealReason
 from akool_async._model.redact import Secret, hide, sanitize, url_repr
 from akool_async._model.validators import Constraint, is_encodable, not_negative
@@ -277,14 +277,8 @@ _LONGEST_TAIL = 32
 
 def cipher_for(key: SealingKey) -> Cipher[CBC]:
     """Return the cipher of a pair of credentials."""
-    try:
+    with needs_extra("webhook", "Webhook bodies, which are encrypted,"):
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            "Webhook bodies are encrypted and the package `cryptography` is not installed. Install it: "
-            + install_command("webhook"),
-            name=missing.name,
-        ) from missing
     return Cipher(algorithms.AES(key.client_secret.reveal().encode()), modes.CBC(key.iv))
 
 
@@ -337,7 +331,7 @@ def seal(
 
     Raises:
         ValueError: a key, block or timestamp that can't be used, or a payload that is not JSON.
-        ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
+        MissingExtraError: the extra `akool-async[webhook]` is not installed.
     """
     client_secret = hide(client_secret)  # a traceback with its local variables does not show it
     key = SealingKey(client_id=client_id, client_secret=client_secret)
@@ -373,7 +367,7 @@ def unseal(
     Raises:
         UnsealError: whatever is wrong with the body.
         ConfigurationError: the key or the window is invalid, whatever the body.
-        ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
+        MissingExtraError: the extra `akool-async[webhook]` is not installed.
     """
     client_secret = hide(client_secret)  # a traceback with its local variables does not show it
     key = SealingKey(client_id=client_id, client_secret=client_secret)

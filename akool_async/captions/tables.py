@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from zipfile import BadZipFile
 
+from akool_async._environment import needs_extra
 from akool_async._model.csv_cells import escape_formula, unescape_formula
 from akool_async.captions.cues import (
     LARGEST,
@@ -97,9 +98,10 @@ def _csv(pairs: Iterable[CuePair]) -> bytes:
 
 
 def _xlsx(pairs: Iterable[CuePair]) -> bytes:
-    from openpyxl import Workbook
-    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-    from openpyxl.styles import Alignment, Font
+    with needs_extra("captions", "Tables of Excel"):
+        from openpyxl import Workbook
+        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+        from openpyxl.styles import Alignment, Font
 
     book = Workbook()
     sheet = book.active
@@ -125,7 +127,7 @@ def read_translation(path: Path) -> tuple[Cue, ...]:
 
     Raises:
         CaptionFileError: it can't be read, or a row has no valid times.
-        ModuleNotFoundError: openpyxl is needed for it and missing.
+        MissingExtraError: openpyxl is needed for it and missing.
     """
     if path.suffix.lower() not in (".csv", ".xlsx"):
         return read_cues(path)
@@ -164,8 +166,9 @@ def _read_csv(path: Path, data: bytes) -> list[Mapping[str, str]]:
 
 
 def _read_xlsx(path: Path, data: bytes) -> list[Mapping[str, str]]:
-    from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
+    with needs_extra("captions", "Tables of Excel"):
+        from openpyxl import load_workbook
+        from openpyxl.utils.exceptions import InvalidFileException
 
     try:
         sheet = load_workbook(io.BytesIO(data), read_only=True, data_only=True).active

@@ -23,7 +23,7 @@ from cyclopts import (
     ValidationError,
 )
 
-from akool_async._environment import install_command
+from akool_async._environment import MissingExtraError
 from akool_async._model.errors import AkoolError, AuthenticationError, InvalidRequestError
 from akool_async.cli.catalog import CatalogError, format_issues
 from akool_async.cli.catalog.languages import LanguageNames
@@ -85,22 +85,6 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
 
 Each is a function of its name (with "_" for " ") unless another is named, imported when it is run or listed.
 """
-
-EXTRAS: Final[Mapping[str, str]] = {
-    "docutils": "man",
-    "python_calamine": "sheets",
-    "av": "sandbox",
-    "pysubs2": "captions",
-    "openpyxl": "captions",
-    "uvicorn": "sandbox",
-    "cryptography": "webhook",
-    "sqlalchemy": "ledger",
-    "psycopg": "ledger",
-    "dbos": "dbos",
-    "mcp": "mcp",
-    "mcp_types": "mcp",
-}
-"""The extra that installs a module which may be missing; the others come with `cli`."""
 
 _FIRST: Final = frozenset(name.split()[0] for modules in COMMANDS.values() for name in modules)
 LEDGER_COMMANDS: Final = frozenset(COMMANDS["Work on many machines"])
@@ -270,9 +254,8 @@ def _explain(
         case AkoolError():
             code, failure = ExitCode.for_error(error), error
         case ModuleNotFoundError():
-            extra = EXTRAS.get((error.name or "").partition(".")[0], "cli")
-            advice = f"Install it: {install_command(extra)}"
-            code, failure = ExitCode.USAGE, AkoolError(f"{error.name} is missing.", advice=advice)
+            said = f"The module {error.name} is not installed."  # what needs another extra says so itself
+            code, failure = ExitCode.USAGE, MissingExtraError(said, extra="cli", name=error.name or "")
         case CycloptsError():
             # Not printed by cyclopts, which would show control characters as they were typed.
             command = " ".join(error.command_chain or ())

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from akool_async._environment import needs_extra
 from akool_async.sandbox.jobs import SandboxJob
 from akool_async.sandbox.settings import SandboxSettings
 
@@ -44,8 +45,8 @@ def media_backend(settings: SandboxSettings) -> MediaBackend:
     """Return the backend for real videos, or `StubMedia` where `media` is off."""
     if not settings.media:
         return StubMedia(settings)
-    from akool_async.sandbox.media import RealMedia
-
+    with needs_extra("sandbox", "Sandboxes with real videos"):
+        from akool_async.sandbox.media import RealMedia
     return RealMedia(settings)
 
 

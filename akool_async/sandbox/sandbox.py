@@ -205,7 +205,7 @@ class Sandbox:
         Raises:
             OSError: An address can't be listened at.
             ValueError: The address is not a loopback one, and `allow_remote` is not given.
-            ModuleNotFoundError: The extra `akool-async[sandbox]` is not installed.
+            MissingExtraError: The extra `akool-async[sandbox]` is not installed.
         """
         from akool_async.sandbox.server import Origin, ServerThread, listen
 

@@ -19,18 +19,13 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import checkpoint
 
-from akool_async._environment import install_command
+from akool_async._environment import needs_extra
 from akool_async.sandbox.http import CONNECTION, Application
 
-try:
+with needs_extra("sandbox", "Sandboxes on sockets"):
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
     from uvicorn.server import ServerState
-except ModuleNotFoundError as _missing:
-    raise ModuleNotFoundError(
-        f"Serving the sandbox on sockets needs uvicorn. Install it: {install_command('sandbox')}",
-        name=_missing.name,
-    ) from _missing
 
 Worker: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 _STOP_TIMEOUT: Final = 2.0

@@ -130,7 +130,7 @@ class WebhookReceiver(CallbackFeed):
 
     Raises:
         ConfigurationError: credentials are missing, or a value is out of its range.
-        ModuleNotFoundError: the extra `akool-async[webhook]` is not installed.
+        MissingExtraError: the extra `akool-async[webhook]` is not installed.
     """
 
     def __init__(

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
+from akool_async._environment import needs_extra
 from akool_async.webhook.receiver import WebhookReceiver
+
+with needs_extra("sandbox", "Receivers on a socket of their own"):
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_TIMEOUT: Final = 10.0
 """Seconds in which the headers of a request have to arrive. The receiver limits the time of the body."""

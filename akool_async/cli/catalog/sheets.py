@@ -9,6 +9,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from akool_async._environment import needs_extra
 from akool_async.cli.catalog.cells import NO_VALUE, is_empty_word
 from akool_async.cli.catalog.model import (
     CatalogError,
@@ -53,9 +54,10 @@ def read_sheet(path: Path, table: CatalogTable, is_column: IsColumn, sheet: str)
 
     Raises:
         CatalogError: the file can't be read.
-        ModuleNotFoundError: the extra `sheets` is not installed.
+        MissingExtraError: the extra `sheets` is not installed.
     """
-    import python_calamine as calamine
+    with needs_extra("sheets", "Spreadsheets"):
+        import python_calamine as calamine
 
     # Before the reader sees it: that one unpacks whatever it is given, and can take the machine down.
     parts = _unpack(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from akool_async._environment import is_loopback
+from akool_async._environment import is_loopback, needs_extra
 from akool_async.cli.console import WarningPrinter, print_error, print_info, stderr
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import check_positive
@@ -37,8 +37,8 @@ def demo(
     minutes
         How long a typical job takes by the sandbox's clock, which runs faster than real time.
     """
-    from akool_async.cli.demo import run_demo  # loads uvicorn and av, which no other command needs
-
+    with needs_extra("sandbox", "Sandboxes with real videos"):
+        from akool_async.cli.demo import run_demo  # loads uvicorn and av, which no other command needs
     return run_demo(out, minutes=minutes, talk=stderr)
 
 

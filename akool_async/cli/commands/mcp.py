@@ -7,6 +7,7 @@ from typing import Annotated
 import anyio
 from cyclopts import Parameter
 
+from akool_async._environment import needs_extra
 from akool_async.cli.exit_codes import ExitCode
 from akool_async.cli.options import (
     DEFAULT_CONNECTION,
@@ -33,7 +34,8 @@ def mcp(
     max_credits
         What all jobs of the journal may cost together, earlier ones included. Without it nothing is spent.
     """
-    from akool_async.cli.mcp_server import build_server, open_toolbox  # a package that may be missing
+    with needs_extra("mcp", "Servers for assistants"):
+        from akool_async.cli.mcp_server import build_server, open_toolbox
 
     async def serve() -> None:
         async with open_toolbox(connection.client(), output, max_credits) as toolbox:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from akool_async._environment import needs_extra
 from akool_async.cli.app import app, load_commands
 from akool_async.cli.console import write_lines
 from akool_async.cli.exit_codes import ExitCode
@@ -27,7 +28,8 @@ def completion(shell: Literal["bash", "zsh", "fish", "powershell"], /) -> int:
 
 def man() -> int:
     """Print the manual page, for `~/.local/share/man/man1/akool-async.1` or `man -l -`."""
-    from docutils.core import publish_string  # takes longer to load than most commands to run
+    with needs_extra("man", "Manual pages"):
+        from docutils.core import publish_string  # takes longer to load than most commands to run
 
     load_commands()
     text = app.generate_docs("rst").partition(f"{app.help}\n")[2]
