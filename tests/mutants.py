@@ -95,8 +95,8 @@ MUTANTS = (
     Mutant(
         "the id in a rate-limited answer is ignored",
         "_http/session.py",
-        "if not refused and may_name_job(failed.body) else",
-        "if False else",
+        "named = not refused and may_name_job(failed.body, call.payload)",
+        "named = False",
         ("tests/vendor/test_answers.py", "-k", "envelope or odd_form"),
     ),
     Mutant(
@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant(
         "an id in the refusal of one language is ignored",
         "_wire/responses.py",
-        "return part.code not in (None, SUCCESS) and not holds_id(part.raw)",
+        "return part.code not in (None, SUCCESS) and not holds_id(part.raw, create_payload(request))",
         "return part.code not in (None, SUCCESS)",
         ("tests/wire/test_submission.py",),
     ),

@@ -9,7 +9,7 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import anyio
 import attrs
@@ -173,7 +173,9 @@ class CallFailed(Exception):
         self.retry_after: float | None = None
 
 
-def parse_response(answer: RawResponse, *, host: str, languages: int) -> Envelope:
+def parse_response(
+    answer: RawResponse, *, host: str, languages: int, sent: Mapping[str, Any] | None = None
+) -> Envelope:
     """Return the envelope of a successful answer.
 
     A refusal of a paid call that holds an id, or omits languages, is returned too: jobs may exist.
@@ -182,6 +184,7 @@ def parse_response(answer: RawResponse, *, host: str, languages: int) -> Envelop
         answer: the HTTP answer.
         host: where it came from.
         languages: how many jobs a paid call asks for; 0 for a call that creates none.
+        sent: the payload of a paid call.
 
     Raises:
         CallFailed: the answer is a refusal, an error or unreadable.
@@ -207,7 +210,7 @@ def parse_response(answer: RawResponse, *, host: str, languages: int) -> Envelop
         raise CallFailed(Failure.UNREADABLE, unreadable, body) from unreadable
     failure = failure_of_code(envelope.code)
     # A rate-limited or unauthorized call would be sent again: with an id it must stay a failure.
-    refused, named = failure in (Failure.REFUSED, Failure.BUSY), holds_id(envelope.raw)
+    refused, named = failure in (Failure.REFUSED, Failure.BUSY), holds_id(envelope.raw, sent)
     jobs_may_exist = (refused and named) or (omits_targets(envelope, languages) and not named)
     if envelope.ok or (languages and jobs_may_exist):
         return envelope

@@ -113,11 +113,7 @@ class _CallState:
 
 
 class ApiSession:
-    """Calls to the API host with one set of credentials.
-
-    Args:
-        tasks: the group of calls that outlive a cancelled caller.
-    """
+    """Calls to the API host with one set of credentials; those in `tasks` outlive a cancelled caller."""
 
     def __init__(
         self,
@@ -253,7 +249,7 @@ class ApiSession:
         auth: AuthHeader | None,
         sent: float,
     ) -> None:
-        """Return when the call should be sent again; raise when it should not."""
+        """Return if the call should be sent again; else raise."""
         now = self._clock.monotonic()
         elapsed = now - tries.began
         match self._action(call, failed):
@@ -291,10 +287,11 @@ class ApiSession:
     def _action(self, call: ApiCall, failed: CallFailed) -> Action:
         if not call.creates_jobs:
             return POLICY[failed.failure][0]
-        # What may be an id means that a job may exist, whatever the failure says: a repeat could pay twice.
-        # Plain refusals without any `_id` are not among these, see `parse_response`.
+        # With what may be an id a job may exist, whatever the failure says: a repeat could pay twice. Plain
+        # refusals have none, see `parse_response`.
         refused = failed.failure in (Failure.REFUSED, Failure.BUSY)
-        return Action.IN_DOUBT if not refused and may_name_job(failed.body) else POLICY[failed.failure][1]
+        named = not refused and may_name_job(failed.body, call.payload)
+        return Action.IN_DOUBT if named else POLICY[failed.failure][1]
 
     async def _attempt(self, call: ApiCall, auth: AuthHeader | None, attempt: int) -> Envelope:
         judge = partial(self._judge, call, attempt, self._clock.monotonic())
@@ -353,7 +350,7 @@ class ApiSession:
     def _parsed(self, call: ApiCall, answer: RawResponse) -> Envelope:
         self.server_time.update(answer.headers.get("date", ""))
         try:
-            return parse_response(answer, host=self._origin, languages=call.job_count)
+            return parse_response(answer, host=self._origin, languages=call.job_count, sent=call.payload)
         except CallFailed as failed:
             # By the clock of the same answer: with a wrong clock here a date could mean years.
             failed.retry_after = retry_after(answer.headers, self.server_time.now())

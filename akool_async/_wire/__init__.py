@@ -6,6 +6,7 @@ id that can be read.
 """
 
 from akool_async._wire.fields import JOB_ID, read_id
+from akool_async._wire.ids import find_job_ids, holds_id, may_name_job
 from akool_async._wire.requests import (
     CREDIT_PATH,
     LANGUAGES_PATH,
@@ -18,10 +19,7 @@ from akool_async._wire.requests import (
 )
 from akool_async._wire.responses import (
     Envelope,
-    find_job_ids,
     find_jobs,
-    holds_id,
-    may_name_job,
     omits_targets,
     read_credit,
     read_envelope,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -24,23 +22,18 @@ from akool_async._wire.fields import (
     read_text,
     structure,
 )
-
-# Ids in text that is no JSON as a whole: torn, or quoted inside a message or a page. A number counts only if
-# it surely ends there: half of one would be another job's id.
-_QUOTE: Final = r"""(?:\\{0,8}"|&quot;|&#34;)"""
-_ID_IN_TEXT: Final = re.compile(
-    rf"""{_QUOTE}_id{_QUOTE}\s*:\s*(?:\{{\s*{_QUOTE}[$\w]{{1,32}}{_QUOTE}\s*:\s*|\[\s*)?"""
-    rf"""(?:{_QUOTE}([^"\\&]{{1,200}}){_QUOTE}|(\d{{1,40}})(?=\s*[,}}\]]))"""
+from akool_async._wire.ids import (
+    DEEPEST,
+    find_job_ids,
+    find_possible_ids,
+    holds_id,
+    inside,
+    iter_job_objects,
+    parse_torn,
+    possible_ids,
+    text_of,
 )
-_MAY_BE_AN_ID: Final = re.compile(
-    rf"""{_QUOTE}(?:_id|video_id|task_id|job_id|video_model_id){_QUOTE}\s*:\s*"""
-    rf"""(?!null\b|false\b|0\s*[,}}\]]|\{{\s*\}}|\[\s*\]|{_QUOTE}\s*{_QUOTE}\s*[,}}\]])"""
-)
-_JSON_TOKEN: Final = re.compile(r"""\"(?:[^"\\]|\\.)*("|\\?\Z)|[{}\[\],:]""", re.DOTALL)
-_MOST_MENDED: Final = 2**20
-"""Characters of torn JSON that are read as JSON; ids beyond are found without their language."""
-
-_DEEPEST: Final = 64
+from akool_async._wire.requests import create_payload
 
 
 @attrs.frozen(kw_only=True)
@@ -77,10 +70,10 @@ def read_envelope(body: bytes) -> Envelope:
     if not isinstance(whole, dict):
         raise _unreadable("JSON that is not an object", body)
     # Counted first: to walk through every answer would cost more than parsing it.
-    if body.count(b"{") + body.count(b"[") > _DEEPEST:
+    if body.count(b"{") + body.count(b"[") > DEEPEST:
         layer: list[Any] = [whole]
-        for _ in range(_DEEPEST):
-            layer = [inner for item in layer for inner in _inside(item) if isinstance(inner, dict | list)]
+        for _ in range(DEEPEST):
+            layer = [inner for item in layer for inner in inside(item) if isinstance(inner, dict | list)]
         if layer:
             raise _unreadable("JSON that is nested too deeply", body)
     # Other servers answer in JSON, too: without the vendor's code nothing is believed.
@@ -94,36 +87,6 @@ def _unreadable(what: str, body: bytes) -> ProtocolError:
     return ProtocolError(f"The vendor answered with {what}.", job_ids=find_job_ids(body))
 
 
-def _inside(item: object) -> Iterable[Any]:
-    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-
-
-def iter_job_objects(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Return the outermost objects that have a well-formed id, in their order."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        job_id = read_id(as_mapping(item).get("_id"))
-        if job_id is None:
-            stack.extend(reversed([*_inside(item)]))
-        else:
-            yield job_id, as_mapping(item)
-
-
-def find_job_ids(body: bytes) -> tuple[str, ...]:
-    """Return the job ids that can be read in a body, whole or torn, each once."""
-    text = _text_of(body)
-    found = (read_id(quoted or number) for quoted, number in _ID_IN_TEXT.findall(text))
-    named = (job_id for job_id, _ in iter_job_objects(_parse_torn(text)))
-    # All of them: one that is left out may be the paid job.
-    return tuple(dict.fromkeys(job_id for job_id in (*found, *named) if job_id))
-
-
-def may_name_job(body: bytes) -> bool:
-    """Whether a body, whole or torn, holds anything that could be the id of a job, well-formed or not."""
-    return _MAY_BE_AN_ID.search(_text_of(body)) is not None
-
-
 def find_jobs(answer: bytes | Mapping[str, Any], request: Request) -> tuple[Job, ...]:
     """Return every job that can still be read in an answer that is unusable as a whole.
 
@@ -135,7 +98,7 @@ def find_jobs(answer: bytes | Mapping[str, Any], request: Request) -> tuple[Job,
         The jobs, each id once. `target` is a language of the request where the answer tells it.
     """
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    whole = as_mapping(_parse_torn(_text_of(body)))
+    whole = as_mapping(parse_torn(text_of(body)))
     top = Envelope(code=None, data=whole.get("data"), raw=whole)
     jobs = _jobs((*_parts(whole), top), request)
     for job_id, raw in iter_job_objects(whole):
@@ -143,54 +106,9 @@ def find_jobs(answer: bytes | Mapping[str, Any], request: Request) -> tuple[Job,
             jobs[job_id] = _job(job_id, raw, request)
     for job_id in find_job_ids(body):
         jobs.setdefault(job_id, Job(id=job_id))
+    for job_id in find_possible_ids(body, create_payload(request)):
+        jobs.setdefault(job_id, Job(id=job_id))
     return tuple(_named_by_the_only_target(jobs, request).values())
-
-
-def _text_of(body: bytes) -> str:
-    text, encoding = body.decode("utf-8", "replace"), json.detect_encoding(body)
-    # Bytes that only look like UTF-16 must not hide an id, so such a body is read both ways.
-    return text if encoding.startswith("utf-8") else f"{body.decode(encoding, 'replace')}\n{text}"
-
-
-def _parse_torn(text: str) -> Any:
-    """Return what JSON can be read in a text: all of it, or what is whole of it when it was cut."""
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(text)
-    begin = text.find("{")
-    if begin < 0 or '_id"' not in text:
-        return None
-    text = text[begin : begin + _MOST_MENDED]
-    closers: list[str] = []
-    cut, tail, before = 0, "", ""
-    for token in _JSON_TOKEN.finditer(text):
-        sign = token.group()[0]
-        end = token.start() if sign == "," else token.end()
-        if sign in "{[":
-            closers.append("}" if sign == "{" else "]")
-        elif sign in "}]":
-            closers.pop()
-        elif sign == '"' and token.group(1) != '"':  # a text that was cut
-            break
-        key = sign == '"' and before != ":" and closers[-1] == "}"
-        if sign != ":" and not key:
-            cut, tail = end, "".join(reversed(closers))
-        if not closers or len(closers) > _DEEPEST:
-            break
-        before = sign
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(text[:cut] + tail)
-    return None
-
-
-def holds_id(whole: Mapping[str, Any]) -> bool:
-    """Whether an answer that was read holds any `_id`, well-formed or not."""
-    stack: list[Any] = [whole]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict) and item.get("_id"):
-            return True
-        stack.extend(_inside(item))
-    return False
 
 
 def read_token(envelope: Envelope) -> Secret:
@@ -280,14 +198,14 @@ def read_submission(envelope: Envelope, request: Request) -> Submission:
     """
     parts = _parts(envelope.raw)
     jobs = _jobs((*parts, envelope), request)
-    refusals = [part for part in parts if _refuses(part)]
+    refusals = [part for part in parts if _refuses(part, request)]
     if not jobs:
         strays = tuple(dict.fromkeys(job_id for job_id, _ in iter_job_objects(envelope.raw)))
         if strays:
             raise ProtocolError("The vendor names a job in an unknown place.", job_ids=strays)
         # A refusal makes no job. With an id in it, it may be something else, and a repeat may pay twice.
-        if not envelope.ok and holds_id(envelope.raw):
-            raise ProtocolError("The vendor refused the call, but the answer holds an id that can't be read.")
+        if not envelope.ok and holds_id(envelope.raw, create_payload(request)):
+            raise ProtocolError("The vendor refused the call, but the answer holds an id, perhaps a job's.")
         if (
             not envelope.ok
             and len(refusals) == len(parts)
@@ -319,9 +237,9 @@ def _parts(whole: Mapping[str, Any]) -> list[Envelope]:
     return parts
 
 
-def _refuses(part: Envelope) -> bool:
+def _refuses(part: Envelope, request: Request) -> bool:
     """Whether a part says that no job was made; one that holds an id does not."""
-    return part.code not in (None, SUCCESS) and not holds_id(part.raw)
+    return part.code not in (None, SUCCESS) and not holds_id(part.raw, create_payload(request))
 
 
 def _jobs(parts: Iterable[Envelope], request: Request) -> dict[str, Job]:
@@ -364,11 +282,14 @@ def _match_jobs_to_targets(
             accepted.setdefault(job.target, job)
     left = [target for target in request.targets if target not in accepted]
     extra = [job for job in jobs.values() if accepted.get(job.target) is not job]
-    refused = _refused(left, parts, alone=len(request.targets) == 1, strangers=bool(extra))
+    refused = _refused(left, parts, request, strangers=bool(extra))
     missing = tuple(target for target in left if target not in {refusal.target for refusal in refused})
     if missing:  # an id in a place where no job is expected may be of a language that is missing
         found = {job_id: raw for job_id, raw in iter_job_objects(envelope.raw) if job_id not in jobs}
         extra += (_job(job_id, raw, request) for job_id, raw in found.items())
+        known = {*jobs, *found}
+        possible = possible_ids(envelope.raw, create_payload(request))
+        extra += (Job(id=job_id) for job_id in possible if job_id not in known)
     return Submission(
         accepted=tuple(accepted[target] for target in request.targets if target in accepted),
         refused=refused,
@@ -377,13 +298,14 @@ def _match_jobs_to_targets(
     )
 
 
-def _refused(left: list[str], parts: list[Envelope], *, alone: bool, strangers: bool) -> tuple[Refusal, ...]:
+def _refused(
+    left: list[str], parts: list[Envelope], request: Request, *, strangers: bool
+) -> tuple[Refusal, ...]:
     """Match by name; refusals without a name only when they must be all that is left.
 
-    `alone` says that the request has one language only, so that its name does not matter; `strangers` that
-    there are jobs that could be of a language that is `left`.
+    `strangers` says that there are jobs that could be of a language that is `left`.
     """
-    refusals = [part for part in parts if _refuses(part)]
+    refusals = [part for part in parts if _refuses(part, request)]
     # A refusal of the wrong language would call a paid job refused. So one without a name counts for none
     # while it could be another's.
     named: dict[str, AkoolError] = {}
@@ -396,7 +318,8 @@ def _refused(left: list[str], parts: list[Envelope], *, alone: bool, strangers: 
             named[fold_language(language)] = error
         else:
             nameless.append(error)
-    if alone and not strangers and refusals and len(refusals) == len(parts):
+    # The name of the only language does not matter.
+    if len(request.targets) == 1 and not strangers and refusals and len(refusals) == len(parts):
         named, nameless = {}, [_combined_error([*named.values(), *nameless])]
     unnamed = [target for target in left if fold_language(target) not in named]
     found = {target: named[fold_language(target)] for target in left if fold_language(target) in named}

@@ -311,6 +311,27 @@ async def test_content_that_does_not_exist_is_about_the_video_or_the_voice(code:
     assert "id and that the credentials" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http({"code": 1005, "data": {"modelId": ONE}}),
+        http({"code": 1201, "msg": f"queued as {ONE}"}),
+        http({"code": 1000, "data": {"job_id": ONE}}),
+        http(f"<p>job {ONE} queued</p>".encode(), 429),
+    ],
+)
+async def test_an_id_under_another_name_is_asked_for_before_it_is_believed(answer: bytes) -> None:
+    with RawVendor(lambda _: answer).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url) as client:
+            with pytest.raises(SubmissionInDoubt) as caught:
+                await client.session.submit_once(video())
+            submission = await client.session.confirm_submission(caught.value)
+
+    assert caught.value.job_ids == (ONE,)
+    assert submission.job_ids == (ONE,)
+    assert (vendor.polls, len(vendor.posts)) == ([ONE], 1)
+
+
 @pytest.mark.parametrize("code", [1003, 1015, 1202, 7777])
 async def test_a_refusal_with_ids_that_are_no_jobs_is_a_refusal(code: int) -> None:
     answer = http({"code": code, "msg": "no", "request_id": ONE, "data": {"video_id": "v1", "_id": None}})
