@@ -41,7 +41,7 @@ from akool_async._model.errors import (
     WrongHostError,
 )
 from akool_async._model.redact import drop_frames, exception_chain
-from akool_async._wire import Envelope, find_job_ids, holds_id, omits_targets, read_envelope
+from akool_async._wire import Envelope, find_job_ids, holds_id, naming_headers, omits_targets, read_envelope
 
 
 @attrs.frozen(kw_only=True)
@@ -117,9 +117,10 @@ async def exchange(
         if not whole:
             raise ExchangeFailed(Failure.UNREADABLE, "an answer whose compression is broken", unpacked)
         return RawResponse(http_status=status, body=unpacked, headers=headers)
-    late = f"no complete answer within {timeout:g} s"
     failure = Failure.UNREACHABLE if tracker.proves_unsent(None) else Failure.CONNECTION_LOST
-    raise ExchangeFailed(failure, late, body.unpacked_or(tracker.refused))
+    raise ExchangeFailed(
+        failure, f"no complete answer within {timeout:g} s", body.unpacked_or(tracker.refused)
+    )
 
 
 def _failed(
@@ -161,7 +162,7 @@ class CallFailed(Exception):
     Attributes:
         failure: how.
         error: the error for the caller if the call is not repeated.
-        body: what arrived of the answer's body, which may name jobs all the same.
+        body: what arrived of the answer's body and of `naming_headers`, which may name jobs all the same.
         retry_after: seconds that the server asked for.
     """
 
@@ -189,16 +190,16 @@ def parse_response(
     Raises:
         CallFailed: the answer is a refusal, an error or unreadable.
     """
-    status, body = answer.http_status, answer.body
-    unreadable: ProtocolError | None = None
+    status, body, unreadable = answer.http_status, answer.body, None
     try:
         envelope = read_envelope(body)
-    except ProtocolError as error:
-        envelope, unreadable = Envelope(code=None), error
+    except ProtocolError as caught:
+        envelope, unreadable = Envelope(code=None), caught
         unreadable.http_status = status
     # Nearly every answer. What follows tells refusals apart, and costs more than reading the answer did.
     if envelope.code == SUCCESS and 200 <= status < 300:
         return envelope
+    body += naming_headers(answer.headers) if languages else b""
     failure = failure_of_status(status)
     if failure is not None:
         raise CallFailed(failure, _error_of_status(failure, answer, envelope, host), body)
@@ -214,9 +215,8 @@ def parse_response(
     jobs_may_exist = (refused and named) or (omits_targets(envelope, languages) and not named)
     if envelope.ok or (languages and jobs_may_exist):
         return envelope
-    raise CallFailed(
-        failure, error_for(envelope.code, envelope.message, http_status=status, creating=languages > 0), body
-    )
+    error = error_for(envelope.code, envelope.message, http_status=status, creating=languages > 0)
+    raise CallFailed(failure, error, body)
 
 
 def _error_of_status(failure: Failure, answer: RawResponse, envelope: Envelope, host: str) -> AkoolError:
@@ -229,7 +229,7 @@ def _error_of_status(failure: Failure, answer: RawResponse, envelope: Envelope, 
     if failure is Failure.UNAUTHORIZED:
         words = f"The API host {host} answered HTTP {status}: it does not take these credentials.{said}"
         return AuthenticationError(words, **facts)
-    if failure is Failure.REDIRECT:
+    if failure in (Failure.REDIRECT, Failure.SEE_OTHER):
         words = f"The API host {host} answered with a redirect (HTTP {status})."
         return UnexpectedRedirectError(words, **facts)
     return ServerError(f"The service at {host} failed (HTTP {status}).{said}", **facts)

@@ -129,7 +129,7 @@ class ResponseBody:
 
     Attributes:
         received: the bytes, as they came.
-        layers: how often they are to be unpacked.
+        layers: how often they are to be unpacked; -1 if they are packed too often for that.
     """
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class ResponseBody:
         """Note how the body is packed; one that is packed in another way is read as it comes."""
         codings = [coding for coding in re.split(r"[,\s]+", content_encoding.lower()) if coding in _PACKED]
         # No library unpacks: they have no bound, and two layers of gzip make gigabytes of a few kilobytes.
-        self.layers = len(codings) if len(codings) <= _MOST_LAYERS else 0
+        self.layers = len(codings) if len(codings) <= _MOST_LAYERS else -1
 
     def unpacked_or(self, refused: bytearray) -> bytes:
         """Return the body as far as it can be read; without one, that of an answer whose head was refused."""
@@ -161,7 +161,6 @@ class ResponseBody:
                 body = _without_chunk_sizes(body)
             coding = re.search(rb"\ncontent-encoding:([^\r\n]*)", head)
             self.begin("" if coding is None else coding[1].decode("latin-1"))
-            self.layers = self.layers or int(body.startswith(GZIP_MAGIC))
             self.add(body)
         return self.unpacked()[0]
 
@@ -173,7 +172,8 @@ class ResponseBody:
     def unpacked(self) -> tuple[bytes, bool]:
         """Return the body without its coding, as far as it can be read, and whether that is all of it."""
         content, whole = bytes(self.received), True
-        for _ in range(self.layers):
+        # JSON never begins like this, so a server has packed it without saying so.
+        for _ in range(self.layers or int(content.startswith(GZIP_MAGIC))):
             if content:  # also where the outer one is broken: what can be read of the inner one has the ids
                 content, good = _inflated(content)
                 whole = whole and good

@@ -124,7 +124,8 @@ class Failure(enum.Enum):
     SERVER_ERROR = "HTTP 5xx"
     UNREADABLE = "empty, torn, too large, not JSON, or JSON without a code"
     NOT_UNDERSTOOD = "HTTP 4xx without an answer of this API: most likely another server"
-    REDIRECT = "HTTP 3xx"
+    SEE_OTHER = "HTTP 303 or 304"
+    REDIRECT = "any other HTTP 3xx"
     UNAUTHORIZED = "HTTP 401 or 403, code 1101 or 1102"
     BUSY = "a code for which the vendor says: try again later"
     REFUSED = "any other code than success"
@@ -153,6 +154,8 @@ POLICY: Final[Mapping[Failure, tuple[Action, Action]]] = MappingProxyType(
         Failure.UNREADABLE: (Action.RETRY, Action.IN_DOUBT),
         # Most likely nothing was made, but a gateway in front of the right server may answer so, too.
         Failure.NOT_UNDERSTOOD: (Action.RAISE, Action.IN_DOUBT),
+        # 303 says that the POST was accepted, and where its result is; no refusal has 304.
+        Failure.SEE_OTHER: (Action.RAISE, Action.IN_DOUBT),
         Failure.REDIRECT: (Action.RAISE, Action.RAISE),  # following it would show the key to another host
         Failure.UNAUTHORIZED: (Action.REFRESH_TOKEN, Action.REFRESH_TOKEN),
         # An answer with a code says that no job was made; the batch may submit the entry again later.
@@ -200,7 +203,7 @@ def failure_of_status(http_status: int) -> Failure | None:
         return Failure.UNAUTHORIZED
     # Never followed: credentials go to one host alone, and a redirect would take them to another.
     if 300 <= http_status < 400:
-        return Failure.REDIRECT
+        return Failure.SEE_OTHER if http_status in (303, 304) else Failure.REDIRECT
     if http_status >= 500:
         return Failure.SERVER_ERROR
     return None

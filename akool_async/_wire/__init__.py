@@ -6,7 +6,7 @@ id that can be read.
 """
 
 from akool_async._wire.fields import JOB_ID, read_id
-from akool_async._wire.ids import find_job_ids, holds_id, may_name_job
+from akool_async._wire.ids import find_job_ids, holds_id, may_name_job, naming_headers
 from akool_async._wire.requests import (
     CREDIT_PATH,
     LANGUAGES_PATH,
@@ -45,6 +45,7 @@ __all__ = [
     "find_jobs",
     "holds_id",
     "may_name_job",
+    "naming_headers",
     "omits_targets",
     "read_credit",
     "read_envelope",

@@ -59,8 +59,9 @@ _NAMES_OTHERS: Final = re.compile(
 )
 _TELLS: Final = re.compile(r"err|event|message|msg", re.IGNORECASE)
 _WORDS_BEFORE: Final = re.compile(r"(?:[\w-]+[\W_]{1,12}(?i:id))?[\W_]{0,12}\Z|[\w-]+[\W_]{0,12}\Z")
+_NAMES_RESULT: Final = re.compile("location|job|task|video|model", re.IGNORECASE)
 _SHORTEST: Final = 6
-"""Characters of an id whose name does not say that it is a job's: 7 or "url" are none."""
+"""Characters of an id whose name does not say that it is a job's: 7 or "url" is too short."""
 
 
 def inside(item: object) -> Iterable[Any]:
@@ -170,6 +171,12 @@ def _checked(name: str, value: object) -> Iterator[str]:
         return
     if _JOB.search(name) or (len(job_id) >= _SHORTEST and any(map(str.isdigit, job_id))):
         yield job_id
+
+
+def naming_headers(headers: Mapping[str, str]) -> bytes:
+    """Return the headers that may name a job, as text: those about jobs, or where the result of a POST is."""
+    lines = (f"\n{name}: {value}\n" for name, value in headers.items() if _NAMES_RESULT.search(name))
+    return "".join(lines).encode("utf-8", "replace")
 
 
 def text_of(body: bytes) -> str:

@@ -186,7 +186,7 @@ async def test_is_repeated_once_with_a_new_token(house: Open, fault: dict[str, A
         assert len(home.sandbox.audit.jobs) == 1
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_is_an_error_and_not_followed(house: Open, status: int) -> None:
     async with house(faults=[Fault(on="create", kind="redirect", status=status)]) as home:
         with pytest.raises(UnexpectedRedirectError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import socket
@@ -20,6 +21,7 @@ from akool_async import (
     Snapshot,
     SubmissionInDoubt,
     SubmittedEvent,
+    UnexpectedRedirectError,
     VendorError,
 )
 from akool_async._model.errors import WrongHostError
@@ -330,6 +332,59 @@ async def test_an_id_under_another_name_is_asked_for_before_it_is_believed(answe
     assert caught.value.job_ids == (ONE,)
     assert submission.job_ids == (ONE,)
     assert (vendor.polls, len(vendor.posts)) == ([ONE], 1)
+
+
+STATUS = f"/api/open/v3/content/video/infobymodelid?video_model_id={ONE}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(b"", 302, location=STATUS),
+        http(b"", 303, location=f"/jobs/{ONE}"),
+        http({"code": 1005}, 307, content_location=STATUS),
+        http(b"", 304, x_job=ONE),
+        http(b"", 202, location=STATUS),
+        http(b"wait", 429, location=STATUS),
+        http(gzip.compress(json.dumps(SUCCESS).encode())),
+        http(gzip.compress(json.dumps({"code": 1005, "data": {"jobId": ONE}}).encode())),
+    ],
+    ids=["302", "303", "307", "304", "202", "429", "unannounced gzip", "unannounced gzip of a refusal"],
+)
+async def test_an_id_beside_the_body_or_in_one_that_is_packed_unannounced_is_kept(answer: bytes) -> None:
+    with RawVendor(lambda _: answer).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url) as client:
+            try:
+                submission = await client.session.submit_once(video())
+            except SubmissionInDoubt as doubt:
+                submission = await client.session.confirm_submission(doubt)
+
+    assert submission.job_ids == (ONE,)
+    assert len(vendor.posts) == 1
+
+
+@pytest.mark.parametrize("status", [303, 304])
+async def test_a_redirect_that_refuses_nothing_is_a_doubt(status: int) -> None:
+    with RawVendor(lambda _: http(b"", status, location="/elsewhere")).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url) as client:
+            with pytest.raises(SubmissionInDoubt, match=f"HTTP {status}"):
+                await client.submit(video())
+
+    assert len(vendor.posts) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"location": "https://elsewhere.example/createbytranslate?lang=en"},
+        {"location": "/", "x_request_id": ONE, "etag": ONE, "x_amzn_trace_id": "Root=1-67891233-" + ONE},
+    ],
+)
+async def test_a_redirect_that_names_no_job_costs_nothing(headers: dict[str, str]) -> None:
+    with RawVendor(lambda _: http(b"", 302, **headers)).serve() as vendor:
+        async with AkoolClient(api_key=KEY, host=vendor.url) as client:
+            with pytest.raises(UnexpectedRedirectError, match="Nothing was charged"):
+                await client.submit(video())
 
 
 @pytest.mark.parametrize("code", [1003, 1015, 1202, 7777])

@@ -41,6 +41,7 @@ WANTED = {
     "SERVER_ERROR": ("RETRY", "IN_DOUBT"),
     "UNREADABLE": ("RETRY", "IN_DOUBT"),
     "NOT_UNDERSTOOD": ("RAISE", "IN_DOUBT"),
+    "SEE_OTHER": ("RAISE", "IN_DOUBT"),  # 303 says that it was accepted
     "REDIRECT": ("RAISE", "RAISE"),
     "UNAUTHORIZED": ("REFRESH_TOKEN", "REFRESH_TOKEN"),  # it was refused: nothing was made
     "BUSY": ("RETRY", "RAISE"),  # answered with an error: rejected by default
@@ -87,7 +88,7 @@ def test_the_table_does_not_change() -> None:
     [
         (200, None), (201, None), (204, None), (299, None),
         (300, Failure.REDIRECT), (301, Failure.REDIRECT), (302, Failure.REDIRECT), (307, Failure.REDIRECT),
-        (308, Failure.REDIRECT), (304, Failure.REDIRECT),
+        (308, Failure.REDIRECT), (303, Failure.SEE_OTHER), (304, Failure.SEE_OTHER),
         (400, None), (404, None), (408, None), (422, None),
         (401, Failure.UNAUTHORIZED), (403, Failure.UNAUTHORIZED), (429, Failure.RATE_LIMITED),
         (500, Failure.SERVER_ERROR), (502, Failure.SERVER_ERROR), (503, Failure.SERVER_ERROR),
