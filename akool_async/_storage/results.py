@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 from anyio.to_thread import run_sync
@@ -16,11 +16,22 @@ from akool_async._download.downloader import Download
 from akool_async._download.manifest import find_result
 from akool_async._model.errors import DownloadError, StorageError
 from akool_async._model.locations import BUCKET_SCHEMES
-from akool_async._model.outcomes import MANIFEST, Saved
+from akool_async._model.outcomes import ENDINGS, MANIFEST, Artifact, Saved
 from akool_async._model.validators import file_path
 from akool_async._storage.bucket_results import BucketFolder
 from akool_async._storage.local_names import check_name, check_writable
 from akool_async._storage.settings import Storage
+
+_VIDEO: Final = ENDINGS[Artifact.VIDEO]
+
+
+class DamagedManifestError(DownloadError):
+    """A video is in the folder, and its manifest does not say which job made it."""
+
+    advice = (
+        "If it is another video, move both files away; if the work is to be paid again, use pay_again=True "
+        "(--pay-again)."
+    )
 
 
 def result_folder(folder: str | os.PathLike[str], storage: Storage | None) -> ResultFolder:
@@ -121,14 +132,24 @@ def find_paid_result(
         own: the name that the entry has, if any; it may begin otherwise.
 
     Raises:
+        DamagedManifestError: a video has such a name, and its manifest does not say whose it is.
         DownloadError: a manifest can't be read, so that it says nothing.
     """
+    doubtful = ""
     for name in dict.fromkeys((own, *names)):
         # Also after a name without a manifest: another entry may have got that, and not be saved yet.
         if name and (name == own or is_there(f"{name}{MANIFEST}")):
             result = folder.read_manifest(name)
             if result is not None and is_its(result):
                 return result
+            if result is None and is_there(f"{name}{MANIFEST}") and is_there(f"{name}{_VIDEO}"):
+                doubtful = doubtful or name
+    # It may be the entry's own, paid before its journal was lost: only a person can say.
+    if doubtful:
+        raise DamagedManifestError(
+            f"{doubtful}{_VIDEO} may be its result, paid already: {doubtful}{MANIFEST} beside it is damaged, "
+            "empty, too large or no regular file, so it does not say which job made the video."
+        )
     return None
 
 

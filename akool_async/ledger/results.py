@@ -26,7 +26,14 @@ from akool_async._model.responses import (
     surely_expired,
 )
 from akool_async._model.states import State
-from akool_async._storage import ResultFolder, Storage, find_paid_result, find_saved_job, result_folder
+from akool_async._storage import (
+    DamagedManifestError,
+    ResultFolder,
+    Storage,
+    find_paid_result,
+    find_saved_job,
+    result_folder,
+)
 from akool_async.ledger.entries import RESERVE_NAME, THIS, LedgerEntries
 
 _PUBLISHED: Final = 0.1, 0.2, 0.4, 0.8
@@ -204,13 +211,18 @@ class LedgerResults(LedgerEntries):
             DownloadError: the bucket can't say what is in it.
             LedgerError: the database failed.
         """
-        result = await run_sync(partial(_find_saved, entry, folder))
-        if result is None:
-            return ""
-        reason = (
-            f"It is paid already: {result.manifest.name} says that job {result.job_id} is saved, but the "
-            f"ledger does not know this job. `{self.command('retry', entry.key)}` pays again."
-        )
+        try:
+            result = await run_sync(partial(_find_saved, entry, folder))
+        except DamagedManifestError as error:
+            why = error.message
+        else:
+            if result is None:
+                return ""
+            why = (
+                f"It is paid already: {result.manifest.name} says that job {result.job_id} is saved, but the "
+                "ledger does not know this job."
+            )
+        reason = f"{why} `{self.command('retry', entry.key)}` pays again."
         ended = await self.execute(
             "UPDATE akool_ledger.entry SET state = 'failed', paid_already = true, reason = :reason,"
             f" ended_at = :now, updated_at = :now{THIS} AND state = 'planned' AND NOT pay_again"

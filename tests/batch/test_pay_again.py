@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from akool_async import (
     AkoolClient,
@@ -168,3 +172,71 @@ async def test_a_result_is_found_under_the_name_of_its_entry_however_names_are_m
         assert len(home.sandbox.audit.jobs) == 2
     assert isinstance(outcome, NotSubmitted)
     assert outcome.already_saved
+
+
+def _empty(manifest: Path) -> None:
+    manifest.write_bytes(b"")
+
+
+def _cut(manifest: Path) -> None:
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+
+
+def _too_large(manifest: Path) -> None:
+    content = json.loads(manifest.read_bytes())
+    manifest.write_text(json.dumps({"pad": "x" * 2**20, **content}))
+
+
+def _no_object(manifest: Path) -> None:
+    manifest.write_bytes(b"[]")
+
+
+def _link(manifest: Path) -> None:
+    manifest.rename(manifest.with_name("elsewhere"))
+    manifest.symlink_to(manifest.with_name("elsewhere"))
+
+
+def _dangling(manifest: Path) -> None:
+    manifest.unlink()
+    manifest.symlink_to(manifest.with_name("not there"))
+
+
+def _folder(manifest: Path) -> None:
+    manifest.unlink()
+    manifest.mkdir()
+
+
+LINKS = pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _empty,
+        _cut,
+        _too_large,
+        _no_object,
+        _folder,
+        pytest.param(_link, marks=LINKS),
+        pytest.param(_dangling, marks=LINKS),
+    ],
+)
+async def test_a_video_whose_manifest_says_nothing_is_not_paid_again_unasked(
+    fast_house: Open, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    out, request = tmp_path / "out", video(1, key="one")
+    async with fast_house() as home:
+        client = await home.client()
+        (first,) = await run(client, tmp_path / "a.sqlite3", out, requests=[request])
+        assert isinstance(first, Completed)
+        assert first.saved is not None
+        damage(first.saved.manifest)
+        (second,) = await run(client, tmp_path / "b.sqlite3", out, requests=[request])
+        assert len(home.sandbox.audit.jobs) == 1
+        (third,) = await run(client, tmp_path / "b.sqlite3", out, requests=[request], pay_again=True)
+
+        assert len(home.sandbox.audit.jobs) == 2
+    assert isinstance(second, NotSubmitted)
+    assert first.saved.manifest.name in second.reason
+    assert "--pay-again" in second.reason
+    assert isinstance(third, Completed)

@@ -289,3 +289,27 @@ async def test_a_job_that_the_vendor_does_not_know_now_is_not_failed(
     assert between is not None
     assert between.state is State.SUBMITTED
     assert found.state is State.COMPLETED
+
+
+async def test_a_video_whose_manifest_says_nothing_is_not_paid_for_unasked(
+    bench: Bench, tmp_path: Path
+) -> None:
+    request, folder = video(1), result_folder(tmp_path, None)
+    first = DEFAULT_TEMPLATE.name(request, "ja")
+    for ending in (".mp4", ".json"):
+        (tmp_path / f"{first}{ending}").write_text("not a manifest")
+    await bench.ledger.plan([request])
+    entry = await bench.ledger.get("video-1", "ja")
+    assert entry is not None
+    reason = await bench.ledger.refuse_saved(entry, folder)
+
+    refused = await bench.ledger.get("video-1", "ja")
+    assert refused is not None
+    assert (refused.state, refused.reason) == (State.FAILED, reason)
+    assert f"{first}.json" in reason
+    assert "retry" in reason
+    assert await bench.ledger.retry("video-1", "ja")
+    again = await bench.ledger.get("video-1", "ja")
+    assert again is not None
+    await bench.ledger.refuse_saved(again, folder)
+    assert (await bench.ledger.get("video-1", "ja")).state is State.PLANNED  # type: ignore[union-attr]
