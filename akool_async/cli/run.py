@@ -344,6 +344,8 @@ class CatalogRun:
             late = self._counts.add_planned(planned, journal, replaced=replaced)
             if late is not None:
                 await run_sync(self._events.entry_ended, late)
+        with suppress(AkoolError):
+            self._counts.add_other_jobs(self._plan.entries, journal)
         self._count_replaced(batch)
 
     def _count_replaced(self, batch: Batch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -45,6 +45,7 @@ _OUTCOMES: Final = {
     Expired: "expired",
     NotSubmitted: NOT_SENT,
 }
+_NAMED: Final = 5
 _UNCLEAR: Final = (State.SUBMITTING, State.IN_DOUBT)
 
 
@@ -79,6 +80,7 @@ class OutcomeCounts:
         in_progress: entries that were left with a job at the vendor; 0 while the run is not over.
         to_correct: entries that can't be sent before their rows are corrected, by key and language.
         at_fault: entries that failed or were refused, and would be again as they are.
+        other_jobs: ids of jobs that this run's answers named besides those of its entries.
     """
 
     expected: int
@@ -94,6 +96,7 @@ class OutcomeCounts:
     in_progress: int = 0
     to_correct: set[tuple[str, str]] = attrs.field(factory=set)
     at_fault: int = 0
+    other_jobs: list[str] = attrs.field(factory=list)
 
     def add(self, outcome: Outcome, seconds: float = 0.0, *, paid_here: bool = True) -> None:
         """Count one more outcome, which is known since the run was so many seconds old.
@@ -164,6 +167,14 @@ class OutcomeCounts:
         self.counts[label] += 1
         self.at_fault += _is_at_fault(outcome)
         return outcome
+
+    def add_other_jobs(self, planned: Iterable[PlanEntry], journal: Journal) -> None:
+        """Note the jobs that were named since the plan was made, beside those of its entries."""
+        before = {(one.key, one.target): one.entry.doubt_ids if one.entry else () for one in planned}
+        for entry in journal.with_other_jobs():
+            known = before.get((entry.key, entry.target))
+            if known is not None:
+                self.other_jobs += [job_id for job_id in entry.doubt_ids if job_id not in known]
 
     def copy(self) -> OutcomeCounts:
         """Return a copy for another thread."""
@@ -335,6 +346,11 @@ class RunSummary:
             yield "To see which, and to download them again without paying, run:"
             yield f"    {self.output.command('verify')}"
             yield f"    {self.output.command('verify', fix=True)}"
+        if others := self.counts.other_jobs:
+            named = ", ".join(others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")
+            yield f"  {counted(len(others), 'job')} that nobody asked for, which may be billed: {named}."
+            yield "To see for which entries they were named, run:"
+            yield f"    {self.output.command('status')}"
         if self.commands_failed:
             failed = counted(self.commands_failed, "command")
             yield f"  {failed} of --on-saved failed. The next run of the same catalog runs them again."

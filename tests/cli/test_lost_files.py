@@ -705,3 +705,18 @@ def test_a_video_without_captions_that_is_not_there_is_told(
 
     assert "without_captions" in later.err
     assert len(vendor.audit.jobs) == 1
+
+
+def test_the_end_of_a_run_names_the_jobs_that_nobody_asked_for(
+    akool: Command, vendor: Sandbox, book: Book
+) -> None:
+    vendor.faults.add(Fault(on="create", kind="extra_language", limit=1))
+    first = akool(*RUN, "--out", book.out)
+    again = akool(*RUN, "--out", book.out)
+
+    (spare,) = [job.id for job in vendor.audit.jobs if job.language not in ("ja", "fr", "de")]
+    assert first.code == again.code == 0
+    assert f"1 job that nobody asked for, which may be billed: {spare}." in first.err
+    assert "akool-async status" in first.err
+    assert "nobody asked for" not in again.err
+    assert spare in akool("status", "--out", book.out).out
