@@ -18,7 +18,7 @@ import attrs
 
 from akool_async._model.errors import AkoolError, InvalidRequestError
 from akool_async._model.fingerprint import entry_key
-from akool_async._model.redact import redacted_url, safe_repr, strip_query
+from akool_async._model.redact import KNOWN_SECRETS, hide_known_secrets, redacted_url, safe_repr, strip_query
 from akool_async._model.requests import (
     EMPTY,
     URL_FIELDS,
@@ -374,7 +374,8 @@ def _bare_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return ""
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return hide_known_secrets(bare) if any(one.search(bare) for one in list(KNOWN_SECRETS.values())) else bare
 
 
 def dump_snapshot(snapshot: Snapshot) -> str:

@@ -46,7 +46,10 @@ class Secret:
         # A placeholder such as "x" would be hidden in every text that is shown.
         if len("".join(text.split())) >= SHORTEST_SECRET:
             number = id(self)
-            _live[number] = weakref.ref(self, lambda _: _live.pop(number, None)), _Traces(text)
+            traces = _Traces(text)
+            _live[number] = weakref.ref(self, lambda _: _forget(number)), traces
+            if traces.length >= _WINDOW:
+                KNOWN_SECRETS[number] = traces.pattern
 
     def reveal(self) -> str:
         """Return the secret itself."""
@@ -98,6 +101,13 @@ class _Traces:
 
 
 _live: Final[dict[int, tuple[weakref.ref[Secret], _Traces]]] = {}
+KNOWN_SECRETS: Final[dict[int, re.Pattern[str]]] = {}
+"""What finds each live secret of 8 characters or more, where it is written as it is."""
+
+
+def _forget(number: int) -> None:
+    _live.pop(number, None)
+    KNOWN_SECRETS.pop(number, None)
 
 
 @overload
@@ -221,6 +231,17 @@ def _hide_secrets(text: str) -> str:
     return _HIDDEN_RUN.sub(_HIDDEN, "".join("\0" if at in hidden else char for at, char in enumerate(text)))
 
 
+def hide_known_secrets(text: str) -> str:
+    """Return an id or a URL without the live secrets that are in it as they are.
+
+    Only whole ones, of 8 characters at least: `sanitize` would also hide what only looks like a part of one,
+    and an id or a URL that is changed is lost.
+    """
+    for pattern in list(KNOWN_SECRETS.values()):
+        text = pattern.sub(_HIDDEN, text)
+    return text
+
+
 # Secrets that are not known: signed URLs and tokens, by their look.
 
 
@@ -289,7 +310,7 @@ def redacted_url(url: str, *, public: bool = False) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     plain = (parts.scheme, host, parts.path, parts.query if public else "", "")
-    return url if plain == tuple(parts) else urlunsplit(plain)
+    return hide_known_secrets(url if plain == tuple(parts) else urlunsplit(plain))
 
 
 def strip_query(url: str) -> str:
@@ -301,7 +322,7 @@ def strip_query(url: str) -> str:
         return "[not a URL]"
     hidden = "?…" if parts.query else ""
     path = parts.path if parts.netloc else parts.path.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{path}{hidden}" if parts.scheme else f"{path}{hidden}"
+    return hide_known_secrets(f"{parts.scheme}://{host}{path}{hidden}" if parts.scheme else f"{path}{hidden}")
 
 
 def url_repr(url: object) -> str:

@@ -15,7 +15,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from akool_async._model.redact import SHORTEST_SECRET, sanitize
+from akool_async._model.redact import KNOWN_SECRETS, SHORTEST_SECRET, sanitize
 from akool_async._model.responses import NO_AUDIO_SPLITS, AudioSplits, Job, Language, Snapshot, Status, Voice
 
 JOB_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
@@ -111,7 +111,8 @@ def read_id(value: object) -> str | None:
     It may come as a number, as `ObjectId("...")`, or alone in a list or an object such as `{"$oid": "..."}`.
     """
     if type(value) is str and len(value) >= _SURELY_AN_ID and JOB_ID.fullmatch(value):
-        return value
+        # An answer that repeats the key must not have it stored and shown as a job's id.
+        return None if any(one.search(value) for one in list(KNOWN_SECRETS.values())) else value
     if isinstance(value, list | dict) and len(value) == 1:
         (inner,) = value if isinstance(value, list) else value.values()
         return None if isinstance(inner, list | dict) else read_id(inner)
@@ -121,7 +122,9 @@ def read_id(value: object) -> str | None:
     if type(value) is int:
         return read_text(value) if 0 < value < 10**128 else None
     found = _WRAPPED_ID.fullmatch(value) if isinstance(value, str) else None
-    return None if found is None or found.group(1).lower() in _NO_ID else found.group(1)
+    if found is None or found.group(1).lower() in _NO_ID:
+        return None
+    return None if any(one.search(found.group(1)) for one in list(KNOWN_SECRETS.values())) else found.group(1)
 
 
 def read_status(value: object) -> Status:

@@ -157,8 +157,8 @@ def _in_text(text: str) -> Iterator[str]:
         yield from _checked(name, found["text"] or found["number"] or found["value"])
     for found in _LOOKS_LIKE_AN_ID.finditer(text):
         before = _WORDS_BEFORE.search(text, max(0, found.start() - 64), found.start())
-        if before is None or not _is_of_others(before[0]):
-            yield found[0]
+        if (before is None or not _is_of_others(before[0])) and (job_id := read_id(found[0])):
+            yield job_id
 
 
 def _is_of_others(name: str) -> bool:

@@ -30,7 +30,7 @@ from akool_async._journal.entry import (
     load_texts,
 )
 from akool_async._model.fingerprint import fingerprint, work_of
-from akool_async._model.redact import redacted_url
+from akool_async._model.redact import Secret, redacted_url
 from akool_async._model.requests import STYLES, CaptionType, LipSyncRequest, Request, TranslationRequest
 from akool_async._model.responses import AudioSplits, Snapshot, Status
 from akool_async._model.states import State
@@ -199,6 +199,16 @@ def test_a_snapshot_keeps_no_query_and_nothing_raw() -> None:
 
     assert "s3cret" not in text
     assert load_snapshot(text).url == "https://cdn.example.com/r.mp4"
+
+
+def test_a_snapshot_keeps_no_key_that_the_vendor_put_into_a_url() -> None:
+    key = Secret("canary-4f9c1b7e2a")
+    url = f"https://cdn.example.com/{key.reveal()}/r.mp4"
+    snapshot = Snapshot(job_id="job-1", url=url, audio_splits=AudioSplits(original_srt_url=url))
+
+    assert key.reveal() not in dump_snapshot(snapshot)
+    assert key.reveal() not in repr(snapshot)
+    assert snapshot.url == url  # it is still downloaded
 
 
 @given(st.lists(st.text(st.characters()), max_size=4))

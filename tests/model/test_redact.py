@@ -19,7 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akool_async._model import redact
-from akool_async._model.redact import LONGEST, Secret, hide, safe_repr, sanitize, strip_query, url_repr
+from akool_async._model.redact import (
+    LONGEST,
+    Secret,
+    hide,
+    hide_known_secrets,
+    redacted_url,
+    safe_repr,
+    sanitize,
+    strip_query,
+    url_repr,
+)
 
 SECRET = "canary-4f9c.1b7e+2a"
 quick = settings(max_examples=60, deadline=None, database=None)
@@ -387,3 +397,23 @@ def test_a_refused_value_that_can_not_be_shown_is_named() -> None:
 
     assert safe_repr(10**5000) == "a value of type int that can't be shown"
     assert safe_repr(deep) == "a value of type list that can't be shown"
+
+
+@pytest.mark.parametrize("show", [hide_known_secrets, strip_query, redacted_url, url_repr])
+def test_a_secret_in_the_path_of_a_url_is_hidden(show: Callable[[str], str]) -> None:
+    secret = Secret(SECRET)
+    shown = show(f"https://files.test/{SECRET}/{SECRET}.mp4")
+
+    assert "https://files.test/[redacted]/[redacted].mp4" in shown
+    del secret
+
+
+@pytest.mark.parametrize(
+    ("secret", "url"),
+    [("test", "https://files.test/1.mp4"), (SECRET, f"https://files.test/{SECRET[:9]}")],
+)
+def test_what_only_looks_like_a_secret_leaves_a_url_as_it_is(secret: str, url: str) -> None:
+    live = Secret(secret)
+
+    assert hide_known_secrets(url) == strip_query(url) == redacted_url(url) == url
+    del live

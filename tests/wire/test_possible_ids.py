@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from akool_async._model.errors import AkoolError, ProtocolError
+from akool_async._model.redact import Secret
 from akool_async._model.requests import TranslationRequest
 from akool_async._wire import (
     create_payload,
@@ -139,3 +140,12 @@ def test_beside_a_job_no_other_id_of_its_object_counts() -> None:
 
     assert [job.id for job in find_jobs(body(answer(data, 1005)), REQUEST)] == [HI]
     assert [job.id for job in find_jobs(b"HTTP 502" + body(answer(data)), REQUEST)] == [HI]
+
+
+@pytest.mark.parametrize("key", [HI, "canary-4f9c1b7e2a", "canary1234"])
+def test_a_repeated_key_is_no_id(key: str) -> None:
+    live = Secret(key)
+    for data in ({"_id": key}, {"_id": f"{key}-1"}, {"jobId": key}, {"msg": f"bad key {key}"}, [key]):
+        assert find_jobs(body(answer(data)), REQUEST) == ()
+        assert find_jobs(f"<p>{json.dumps(data)}</p>".encode(), REQUEST) == ()
+    del live
