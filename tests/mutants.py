@@ -53,7 +53,7 @@ MUTANTS = (
     Mutant(
         "the budget is not told of a doubt",
         "_batch/post.py",
-        "        for entry in doubts:\n            self._state.budget.count_unknown(entry.name)\n",
+        "        for entry in post.doubts:\n            self._state.budget.count_unknown(entry.name)\n",
         "",
         BUDGET,
     ),

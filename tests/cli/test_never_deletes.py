@@ -290,7 +290,7 @@ def test_a_demo_that_can_not_go_on_begins_anew_in_a_folder_of_its_own(
 
 
 @pytest.mark.parametrize("make", UNUSABLE)
-@pytest.mark.parametrize("below", ["", "run-2"])
+@pytest.mark.parametrize("below", ["", pytest.param("run-2", marks=pytest.mark.thorough)])
 def test_a_demo_whose_journal_can_not_be_used_begins_anew_in_a_folder_of_its_own(
     make: Callable[[Path], None], below: str, akool: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
