@@ -10,7 +10,9 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
+
+import attrs
 
 from akool_async._wire.fields import JOB_ID, as_mapping, read_id
 
@@ -49,19 +51,58 @@ _NAMES_AN_ID: Final = re.compile(
 _WORK: Final = re.compile(r"job|task|video|model|result|translat|dub", re.IGNORECASE)
 _JOB: Final = re.compile(r"job|task|model", re.IGNORECASE)
 _OF_OTHERS: Final = (
-    "account acct amz app avatar client company cookie correlation credential csrf customer device "
-    "err etag event hash host instance invocation key lang log md5 member message msg node nonce org "
-    "owner person plan product ray region req server session sha sign speaker span subscription team "
-    "tenant token trace uid user voice workspace"
+    "account acct activity amz app auth avatar bucket cfemail client company cookie correlation credential "
+    "csrf customer device err etag event guid hash host incident instance invocation key lang limit log md5 "
+    "member message msg node nonce org owner person plan policy price product quota ray reference region req "
+    "rule secret server session sha sign speaker span state subscription support team tenant token trace "
+    "transaction uid user uuid voice wf workspace"
 )
 _NAMES_OTHERS: Final = re.compile(
     rf"(?:^|(?<=[\W_]))(?i:{'|'.join(_OF_OTHERS.split())})|(?<=[a-z])(?:{'|'.join(_OF_OTHERS.title().split())})"
 )
 _TELLS: Final = re.compile(r"err|event|message|msg", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^<>]*>")
 _WORDS_BEFORE: Final = re.compile(r"(?:[\w-]+[\W_]{1,12}(?i:id))?[\W_]{0,12}\Z|[\w-]+[\W_]{0,12}\Z")
 _NAMES_RESULT: Final = re.compile("location|job|task|video|model", re.IGNORECASE)
 _SHORTEST: Final = 6
 """Characters of an id whose name does not say that it is a job's: 7 or "url" is too short."""
+_LONGEST_NAME: Final = 64
+_DECODER: Final = json.JSONDecoder()
+
+
+@attrs.frozen
+class _Name:
+    """What the name of a value says about it, read once for all values of a list.
+
+    Attributes:
+        text: the name, or the end of a long one.
+        is_of_id: whether it names an id.
+        is_of_others: whether it is about something else than work, such as a request or a user.
+        is_of_job: whether it says that it is about a job.
+    """
+
+    text: str
+    is_of_id: bool
+    is_of_others: bool
+    is_of_job: bool
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read a name."""
+        text = text[-_LONGEST_NAME:]
+        is_of_id = _NAMES_AN_ID.fullmatch(text) is not None
+        return cls(text, is_of_id, _is_of_others(text), _JOB.search(text) is not None)
+
+    def inside(self, key: str) -> _Name:
+        """Return the name of what has a key in an object of this name."""
+        # {"user": {"id": 1}} is about a user, as {"user_id": 1} is.
+        return _Name.read(f"{self.text[-40:]}_{key}" if key.lower() == "id" else key)
+
+    def ids(self, value: object) -> Iterator[str]:
+        """Yield the value if it may be a job's id."""
+        job_id = None if self.is_of_others else read_id(value)
+        if job_id and (self.is_of_job or (len(job_id) >= _SHORTEST and _has_digit(job_id))):
+            yield job_id
 
 
 def inside(item: object) -> Iterable[Any]:
@@ -115,7 +156,9 @@ def find_possible_ids(body: bytes, sent: Mapping[str, Any] | None = None) -> tup
     """Return what may be ids of jobs in a body that names none under `_id`, whole or torn, each once."""
     text = text_of(body)
     with contextlib.suppress(ValueError, RecursionError):
-        return possible_ids(json.loads(text), sent)
+        # After the JSON there may be headers.
+        value, end = _DECODER.raw_decode(text, len(text) - len(text.lstrip()))
+        return _unsent((*_in_json(value), *_in_text(text[end:])), sent)
     # Beside a job, torn text can't tell another job's id from what else the vendor says about this one.
     return () if find_job_ids(body) else _unsent(_in_text(text), sent)
 
@@ -126,37 +169,36 @@ def possible_ids(value: object, sent: Mapping[str, Any] | None = None) -> tuple[
 
 
 def _unsent(ids: Iterable[str], sent: Mapping[str, Any] | None) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(ids))
     # A refusal may repeat the request: the video's URL, or the id of a voice.
-    known = json.dumps(sent)
-    found = (job_id for job_id in ids if len(job_id) < _SHORTEST or job_id not in known)
-    return tuple(dict.fromkeys(found))
+    known = json.dumps(sent) if found else ""
+    return tuple(job_id for job_id in found if len(job_id) < _SHORTEST or job_id not in known)
 
 
 def _in_json(value: object) -> Iterator[str]:
-    stack: list[tuple[str, Any]] = [("", value)]
+    stack: list[tuple[_Name, Any]] = [(_Name.read(""), value)]
     while stack:
         name, item = stack.pop()
         if isinstance(item, list):
             stack.extend((name, inner) for inner in reversed(item))
         elif isinstance(item, dict):
             if read_id(item.get("_id")) is None:
-                # {"user": {"id": 1}} is about a user, as {"user_id": 1} is.
-                stack.extend(
-                    (f"{name[-40:]}_{key}" if key.lower() == "id" else key, inner)
-                    for key, inner in reversed(item.items())
-                )
-        elif _NAMES_AN_ID.fullmatch(name):
-            yield from _checked(name, item)
-        elif isinstance(item, str) and (_TELLS.match(name) or not _is_of_others(name)):
+                stack.extend((name.inside(key), inner) for key, inner in reversed(item.items()))
+        elif name.is_of_id:
+            yield from name.ids(item)
+        elif isinstance(item, str) and (_TELLS.match(name.text) or not name.is_of_others):
             yield from _in_text(f"{item} ")  # the space tells that an id at the end is whole
 
 
 def _in_text(text: str) -> Iterator[str]:
     for found in _NAMED_IN_TEXT.finditer(text):
-        name = found["name"] or found["job"]
-        yield from _checked(name, found["text"] or found["number"] or found["value"])
+        name = _Name.read(found["name"] or found["job"])
+        # "task_id: invalid" is about an id, and names none.
+        if name.is_of_id and (found["name"] or _has_digit(found["value"])):
+            yield from name.ids(found["text"] or found["number"] or found["value"])
     for found in _LOOKS_LIKE_AN_ID.finditer(text):
-        before = _WORDS_BEFORE.search(text, max(0, found.start() - 64), found.start())
+        context = _TAG.sub(" ", text[max(0, found.start() - 256) : found.start()])
+        before = _WORDS_BEFORE.search(context[-_LONGEST_NAME:])
         if (before is None or not _is_of_others(before[0])) and (job_id := read_id(found[0])):
             yield job_id
 
@@ -165,12 +207,8 @@ def _is_of_others(name: str) -> bool:
     return _NAMES_OTHERS.search(name) is not None and _WORK.search(name) is None
 
 
-def _checked(name: str, value: object) -> Iterator[str]:
-    job_id = read_id(value)
-    if job_id is None or _is_of_others(name):
-        return
-    if _JOB.search(name) or (len(job_id) >= _SHORTEST and any(map(str.isdigit, job_id))):
-        yield job_id
+def _has_digit(text: str) -> bool:
+    return any(map(str.isdigit, text))
 
 
 def naming_headers(headers: Mapping[str, str]) -> bytes:
@@ -181,7 +219,7 @@ def naming_headers(headers: Mapping[str, str]) -> bytes:
 
 def text_of(body: bytes) -> str:
     """Return a body as text, in any way in which it may be meant."""
-    text, encoding = body.decode("utf-8", "replace"), json.detect_encoding(body)
+    text, encoding = body.decode("utf-8", "replace").removeprefix("\ufeff"), json.detect_encoding(body)
     # Bytes that only look like UTF-16 must not hide an id, so such a body is read both ways.
     return text if encoding.startswith("utf-8") else f"{body.decode(encoding, 'replace')}\n{text}"
 

@@ -20,6 +20,7 @@ from akool_async._wire import (
 )
 from tests.wire.examples import FR, HI, REQUEST, THREE, accepted, answer, body, refused
 
+UUID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 NAMES = (
     "id Id ID model_id modelId job_id jobId jobid jobIds task_id taskId video_id videoId video_model_id "
     "videoModelId result_id translationId user_job_id x-job-id"
@@ -58,6 +59,13 @@ OTHERS: list[Any] = [
     {"paid": HI[:12], "valid": "12345678", "uuid": "8ddc4a27-d173-4cf5-aa37-13e340fed8f3"},
     {"md5": HI, "file": f"{HI}{HI[:8]}"},
     {"trace": "Root=1-67891233-abcdef012345678912345678"},
+    # As gateways refuse: Azure, Imperva, F5, and a web application firewall.
+    {"statusCode": 429, "message": "Rate limit is exceeded.", "activityId": UUID},
+    {"incidentId": "436000540041306475-182013472340219917", "hostName": "api", "clientId": "12345"},
+    {"supportID": "16413058271234567890", "policyId": "a1b2c3d4", "rule_id": "981176", "quotaId": "q-12345"},
+    {"msg": f'<p>Request ID: <code class="v">{HI}</code></p><a data-cfemail="{HI}">e-mail</a>'},
+    {"msg": "task_id: invalid, video_model_id: required, model_id: must be a string"},
+    {"msg": '<script>var x = {"invalid": "abc123def", "JSESSIONID": "A1B2C3D4E5"}</script>'},
     {"msg": f"user {HI} must wait (Request ID: {HI}, team_id={HI})"},
     {"msg": "Root=1-67891233-abcdef012345678912345678"},
 ]
@@ -149,3 +157,28 @@ def test_a_repeated_key_is_no_id(key: str) -> None:
         assert find_jobs(body(answer(data)), REQUEST) == ()
         assert find_jobs(f"<p>{json.dumps(data)}</p>".encode(), REQUEST) == ()
     del live
+
+
+@pytest.mark.parametrize("before", [b"", "\ufeff".encode(), b"\n "])
+@pytest.mark.parametrize("after", [b"", b"\nX-Edge-Location: fra\n"])
+def test_a_mark_before_an_answer_or_headers_after_it_change_nothing(before: bytes, after: bytes) -> None:
+    def found(whole: Any) -> list[str]:
+        return [job.id for job in find_jobs(before + body(whole) + after, REQUEST)]
+
+    assert found(answer({"user": {"id": "12345678"}, "uuid": UUID}, 1005)) == []
+    assert found(answer({"task_ids": [HI, FR]}, 1005)) == [HI, FR]
+    assert found({"data": {"_id": HI}, "other": {"id": FR}}) == [HI, FR]
+    assert not may_name_job(before + b'{"errors": [{"id": "' + UUID.encode() + b'"}]}' + after)
+
+
+def test_a_header_names_a_job_beside_that_of_the_body() -> None:
+    both = body({"data": {"_id": HI}}) + f"\nLocation: /jobs/{FR}\n".encode()
+
+    assert [job.id for job in find_jobs(both, REQUEST)] == [HI, FR]
+
+
+def test_a_long_name_over_many_values_is_read_in_a_moment() -> None:
+    # The time of each value was that of its name, which took an hour here.
+    whole = {"code": 1005, "b_" * 200_000: ["x"] * 200_000, "id" * 200_000: [str(10**9)] * 200_000}
+
+    assert not holds_id({**whole, "data": {"user_id": HI}}, {})
