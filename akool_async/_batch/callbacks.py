@@ -7,7 +7,7 @@ reason to ask the API.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -27,7 +27,7 @@ from akool_async._model.errors import JournalError
 from akool_async._model.events import DoubtEvent
 from akool_async._model.requests import Request
 from akool_async._model.responses import Callback, CallbackSource
-from akool_async._model.states import State
+from akool_async._model.states import WITHOUT_RESULT, State
 from akool_async._model.validators import implements
 
 logger = logging.getLogger("akool_async")
@@ -75,7 +75,7 @@ class WebhookCoordinator:
         self._under_way: set[object] = set()
         self._answers = Changes()
         self._doubt_ids: Counter[str] = Counter()
-        self._named_late: Counter[str] = Counter()
+        self._named_late: defaultdict[str, set[str]] = defaultdict(set)
         self.keeping: dict[tuple[str, str], anyio.Event] = {}
         self.doubted_again: set[tuple[str, str]] = set()
 
@@ -155,6 +155,10 @@ class WebhookCoordinator:
                     entry = self._entry_to_keep(callback, self._journal.find_token(post.token))
                     if entry is not None:
                         await self._keep(entry, callback)
+            async for entry in self._journal.entries(states=WITHOUT_RESULT if source else ()):
+                for callback in source.callbacks_for(entry.token) if source and entry.token else ():
+                    if self._entry_to_keep(callback, entry) is not None:
+                        await self._keep(entry, callback)
             async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
                 found = True
                 self._doubt_ids.update(entry.doubt_ids)
@@ -198,36 +202,46 @@ class WebhookCoordinator:
             return None
         if self._journal.find_job(callback.job_id) is not None:
             return None
-        self._named_late[callback.token] += 1  # what is repeated is known by then
-        return entry if self._named_late[callback.token] <= MOST_FROM_CALLBACKS else None
+        known = self._named_late[callback.token]
+        if callback.job_id in known or len(known) == MOST_FROM_CALLBACKS:
+            return None
+        known.add(callback.job_id)
+        return entry
 
     async def _keep_now(self, entry: Entry, callback: Callback, recorded: anyio.Event) -> None:
         name = (entry.key, entry.target)
         try:
             with self._state.stop_on_journal_error():
-                await self._keep(entry, callback)
+                if await self._keep(entry, callback):
+                    self._state.budget.count_unknown(name)  # the journal's sum was read before
                 self.doubted_again.add(name)
         finally:
             recorded.set()
             if self.keeping.get(name) is recorded:
                 del self.keeping[name]
 
-    async def _keep(self, before: Entry, callback: Callback) -> None:
-        """Keep a job that may be paid, though its entry has another one, or was decided otherwise."""
+    async def _keep(self, before: Entry, callback: Callback) -> bool:
+        """Keep a job that may be paid, though its entry has another one, or was decided otherwise.
+
+        Returns:
+            Whether the entry is in doubt now, and was not before.
+        """
         name, job_id = (before.key, before.target), callback.job_id
         await self._journal.keep_named_job(callback.token, job_id)
         entry = self._journal.get(*name)
         if entry is None or job_id not in entry.doubt_ids:  # an answer has just named it
-            return
+            return False
         what = "which is not sent again before it is known whether that is its job."
         if entry.job_id:
             what = f"which has job {entry.job_id}: both may be billed."
         logger.warning("A callback names job %s for %s (%s), %s", job_id, *name, what)
-        if entry.state is State.IN_DOUBT and before.state is not State.IN_DOUBT:
+        doubted = entry.state is State.IN_DOUBT and before.state is not State.IN_DOUBT
+        if doubted:
             fields = {"key": entry.key, "target": entry.target, "reason": entry.reason}
             self._state.observers.report(DoubtEvent(**fields, doubt_ids=entry.doubt_ids))
         if entry.state is State.IN_DOUBT and entry.token == callback.token:
             self._doubts.add_from_callback(entry, job_id)
+        return doubted
 
     async def wait_kept(self, entries: Iterable[BatchEntry]) -> None:
         """Wait until jobs that callbacks named for entries are on disk."""
@@ -309,6 +323,7 @@ class WebhookCoordinator:
         if post is None:
             return False
         await self._journal.doubt_again(post)
+        self._state.budget.count_unknown(batch_entry.name)
         entry = self._journal.get(*batch_entry.name)
         assert entry is not None  # noqa: S101 - it has just been written
         self._state.take_slot_of_job(batch_entry)

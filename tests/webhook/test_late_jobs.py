@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from akool_async import (
     FixedSchedule,
     InDoubt,
     State,
+    TranslationRequest,
     entry_key,
     open_batch,
     open_journal,
@@ -233,6 +235,64 @@ async def test_a_failed_entry_is_given_the_late_job_of_the_post_before(options: 
         assert len(home.sandbox.audit.creates) == 2
         assert read(home.journal).job_id == late.job_id
     assert isinstance(outcome, Completed)
+
+
+@pytest.mark.parametrize("source", [Kept, Teller])
+async def test_a_callback_that_names_another_job_for_a_failed_entry_forbids_to_pay_again(
+    source: type[Teller],
+) -> None:
+    async with house() as home:
+        home.sandbox.faults.add(Fault(on="create", kind="job_fails"))
+        home.sandbox.faults.add(Fault(on="webhook", kind="lose"))
+        await home.run(video(1), callbacks=Teller(), webhook_grace=0.0)
+        home.sandbox.faults.clear()
+        failed = read(home.journal)
+        assert failed.state is State.FAILED
+        other = Callback(job_id="c" * 24, token=failed.token, status=3)
+        (outcome,) = await home.run(video(1), callbacks=source(other), retry_failed=True, webhook_grace=0.0)
+
+        assert len(home.sandbox.audit.creates) == 1
+    assert isinstance(outcome, InDoubt)
+    assert outcome.doubt_ids == ("c" * 24,)
+
+
+async def test_a_doubt_that_a_callback_makes_in_a_run_counts_for_its_bound() -> None:
+    first = entry_key(video(11), "ja")
+    async with house(median_seconds=4000.0) as home:
+        await _in_doubt(home, *map(video, (1, 2, 3)))
+        jobs, tokens = home.sandbox.audit.jobs, await _tokens(home)
+        await home.run(*map(video, (1, 2, 3)), webhook_grace=0.0)
+        keys = [entry_key(video(number), "ja") for number in (1, 2, 3)]
+        for key in keys:
+            await home.journal.resolve(key, "ja", not_made=True)
+        teller = Teller()
+
+        def is_submitted(key: str) -> bool:
+            entry = home.journal.get(key, "ja")
+            return entry is not None and entry.state is State.SUBMITTED
+
+        async def requests() -> AsyncIterator[TranslationRequest]:
+            yield video(11)
+            await until(lambda: is_submitted(first))
+            for token, job in zip(tokens, jobs, strict=True):
+                teller.listeners[0].on_callback(Callback(job_id=job.id, token=token, status=3))
+            await until(lambda: all(map(is_submitted, keys)))
+            for number in range(12, 18):
+                yield video(number)
+
+        async with open_batch(
+            home.client,
+            requests(),
+            journal=home.journal,
+            callbacks=teller,
+            webhook_url=home.url,
+            webhook_grace=0.0,
+            max_credits=18,
+            recover_pending=False,
+        ) as batch:
+            await until(lambda: batch.stopped)
+
+        assert sum(job.credits for job in home.sandbox.audit.jobs) <= 18
 
 
 async def test_a_late_job_beside_one_in_progress_is_asked_for_once_that_has_failed() -> None:
