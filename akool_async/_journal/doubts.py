@@ -6,6 +6,7 @@ theirs, which is paid like any other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -127,7 +128,8 @@ class ResolveDoubt:
     def _target_in_doubt(self, table: EntryTable) -> str:
         """Return the one language that is in doubt."""
         rows = table.connection.execute(
-            "SELECT target, submitted_at, token FROM entry WHERE key = ? AND state = ? ORDER BY target",
+            "SELECT target, submitted_at, token, doubt_ids FROM entry"
+            " WHERE key = ? AND state = ? ORDER BY target",
             (self.key, State.IN_DOUBT.value),
         ).fetchall()
         wanted = self.target if self.seen is None else self.seen.target
@@ -140,11 +142,23 @@ class ResolveDoubt:
                 f"Entry {sanitize(self.key)} is in doubt for {', '.join(found)}.",
                 advice="Say which: target=...",
             )
-        (post,) = [(load_datetime(at), token) for target, at, token in rows if target == found[0]]
+        ((_, at, token, ids),) = [row for row in rows if row[0] == found[0]]
         # Said of one call, it would be believed of the other, whose job may be paid.
-        if self.seen is not None and post != (self.seen.submitted_at, self.seen.token):
+        if self.seen is not None and (load_datetime(at), token) != (self.seen.submitted_at, self.seen.token):
             raise another_call_in_doubt(self.key, found[0])
+        check_ids_seen(self.key, found[0], load_texts(ids), self.seen)
         return found[0]
+
+
+def check_ids_seen(key: str, target: str, doubt_ids: Iterable[str], seen: Entry | None) -> None:
+    """Refuse what was said of a doubt before a job was named for it: that job may be paid."""
+    news = [] if seen is None else [one for one in doubt_ids if one not in seen.doubt_ids]
+    if news:
+        raise IllegalTransitionError(
+            f"Job {', '.join(map(sanitize, news))} was named for {display_name(key, target)} meanwhile.",
+            impact="Nothing was changed.",
+            advice="Look at the doubt again before you say what became of it.",
+        )
 
 
 def another_call_in_doubt(key: str, target: str) -> IllegalTransitionError:

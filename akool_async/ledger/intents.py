@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from akool_async._client import new_token
 from akool_async._journal import Entry
-from akool_async._journal.doubts import another_call_in_doubt, check_resolution
+from akool_async._journal.doubts import another_call_in_doubt, check_ids_seen, check_resolution
 from akool_async._journal.operations import display_name
 from akool_async._model.errors import IllegalTransitionError
 from akool_async._model.fingerprint import is_other_work
@@ -331,6 +331,7 @@ class LedgerIntents(LedgerMoves, LedgerResults):
             raise IllegalTransitionError(f"Entry {display_name(key, target)} is {state}.")
         if seen is not None and seen.token != entry.token:
             raise another_call_in_doubt(key, target)
+        check_ids_seen(key, target, entry.doubt_ids, seen)
         try:
             resolved = await self._resolve(entry.token, job_id, snapshot)
         except LedgerError as error:

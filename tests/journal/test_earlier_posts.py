@@ -126,6 +126,20 @@ async def test_what_was_called_not_made_is_in_doubt_again_once_its_job_is_named(
         assert journal.find_named_post("talk", "ja") is None
 
 
+async def test_what_was_said_before_a_job_was_named_is_refused(opened: Opened) -> None:
+    async with opened() as journal:
+        await journal.intend(video(), token="first")
+        await journal.record(step(State.IN_DOUBT))
+        seen = read(journal)
+        await journal.resolve("talk", "ja", not_made=True, seen=seen)
+        await journal.keep_named_job("first", LATE)
+        with pytest.raises(IllegalTransitionError, match=f"Job {LATE} was named for talk"):
+            await journal.resolve("talk", "ja", not_made=True, seen=seen)
+        assert read(journal).state is State.IN_DOUBT
+        await journal.resolve("talk", "ja", not_made=True, seen=read(journal))
+        assert read(journal).state is State.PLANNED
+
+
 async def test_an_entry_that_is_planned_again_is_in_doubt_about_the_post_before(
     opened: Opened, clock: StillClock
 ) -> None:
