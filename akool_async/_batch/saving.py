@@ -283,7 +283,7 @@ class ResultSaver:
         reason = f"The {lost.artifact} is not{was} saved: {lost.reason or lost.state}."
         # Before the vendor's first answer, its time is that of this machine, which alone gives nothing up.
         if self._session.knows_server_time and surely_expired(
-            result_expiry(entry.created_at),
+            result_expiry(entry.created_at or entry.submitted_at),
             entry.submitted_at or entry.created_at,
             now=self._state.clock.now(),
             vendor_now=self._session.server_now(),
