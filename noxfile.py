@@ -52,8 +52,8 @@ LONG = {"AKOOL_TEST_KILLS": "60", "AKOOL_TEST_SEEDS": "40", "AKOOL_TEST_FLOOD": 
 USUAL_WAYS = {"AKOOL_TEST_WAYS": "fast trio"}
 OTHER_WAYS = {"AKOOL_TEST_WAYS": "plain injected injected-fast"}
 """Ways to build a client; a session that names none has them all."""
-AT_ONCE = ("-n", "5", "--dist", "worksteal")
-"""Three processes more than a small machine has cores: tests wait for sockets and other processes."""
+AT_ONCE = ("-n", "4", "--dist", "worksteal")
+"""Two processes more than a small machine has cores: tests wait for sockets and other processes."""
 SUITE = (*AT_ONCE, "-m", "not thorough", "--durations=20")
 WALKS = ("1", "2000")
 """First seed and number of the simulated batches: the same each time, so that a run can be repeated."""
