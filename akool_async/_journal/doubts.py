@@ -21,7 +21,7 @@ from akool_async._journal.entry import (
     load_datetime,
     load_texts,
 )
-from akool_async._journal.operations import FRESH, RecordUpdates, display_name
+from akool_async._journal.operations import FRESH, RecordUpdates, display_name, read_doubt_ids
 from akool_async._journal.reading import BatchReads
 from akool_async._journal.table import EntryRow, EntryTable, SqlValue
 from akool_async._model.errors import IllegalTransitionError, InvalidRequestError, JournalCorruptedError
@@ -146,7 +146,7 @@ class ResolveDoubt:
         # Said of one call, it would be believed of the other, whose job may be paid.
         if self.seen is not None and (load_datetime(at), token) != (self.seen.submitted_at, self.seen.token):
             raise another_call_in_doubt(self.key, found[0])
-        check_ids_seen(self.key, found[0], load_texts(ids), self.seen)
+        check_ids_seen(self.key, found[0], read_doubt_ids((self.key, found[0]), ids), self.seen)
         return found[0]
 
 
@@ -228,7 +228,7 @@ class KeepNamedJob:
         if row is None or self.job_id == row.job_id or table.job_owner(self.job_id) is not None:
             return
         # Who called the POST not made knew the ids that were there.
-        known = load_texts(row.doubt_ids)
+        known = read_doubt_ids(name, row.doubt_ids)
         if self.job_id in known:
             return
         values: dict[str, SqlValue] = {
@@ -265,7 +265,8 @@ class DoubtEarlierPost:
             raise IllegalTransitionError(f"Entry {name} is not without a result any more.")
         ids = ", ".join(map(sanitize, self.post.named_ids))
         reason = f"It was to be paid again, but an earlier call for it may have made a job: {ids}."
-        doubt_ids = dict.fromkeys((*load_texts(row.doubt_ids), *self.post.named_ids))
+        known = read_doubt_ids((self.post.key, self.post.target), row.doubt_ids)
+        doubt_ids = dict.fromkeys((*known, *self.post.named_ids))
         values: dict[str, SqlValue] = {
             "doubt_ids": dump_texts(tuple(doubt_ids)),
             "updated_at": dump_datetime(self.now),

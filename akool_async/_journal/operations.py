@@ -41,6 +41,18 @@ def display_name(key: str, target: str) -> str:
     return f"{sanitize(key)} ({target})" if target else sanitize(key)
 
 
+def read_doubt_ids(name: tuple[str, str], text: str) -> tuple[str, ...]:
+    """Return the `doubt_ids` of an entry, as they are in its row.
+
+    Raises:
+        JournalCorruptedError: they can't be read.
+    """
+    try:
+        return load_texts(text)
+    except DecodeError as error:
+        raise JournalCorruptedError(f"Entry {display_name(*name)} can't be read: {error}.") from error
+
+
 def request_columns(request: Request, mark: str) -> dict[str, SqlValue]:
     """Return the columns that say what was asked for."""
     text, lost = encode_request(request)
@@ -265,7 +277,12 @@ class _PreparedUpdate:
     def columns(self, row: EntryRow | None) -> Values:
         """Return what is written over a row, or into a new one."""
         change, request = self.change, self.change.request
-        values = self.values if row is None else {**self.values, **self._doubt_ids(row)}
+        values: Values = self.values
+        # Nothing else names what may be a paid job: no later answer replaces the ids that are there.
+        if row is not None and (change.doubt_ids or row.doubt_ids != "[]"):
+            known = dict.fromkeys((*read_doubt_ids(self.name, row.doubt_ids), *(change.doubt_ids or ())))
+            ids = tuple(one for one in known if one != change.job_id)
+            values = {**values, "doubt_ids": dump_texts(ids)}
         if row is None or change.state is row.state:
             if request is None or self.mark is None or (row is not None and row.state is not State.PLANNED):
                 return values
@@ -278,20 +295,6 @@ class _PreparedUpdate:
         elif change.token is not None:
             reset |= {"paid": max(row.paid - 1, 0), "doubts_before": max(row.doubts_before - 1, 0)}
         return {**reset, **values}
-
-    def _doubt_ids(self, row: EntryRow) -> Values:
-        """Return the ids in doubt: those that are there and the new ones, without the entry's own job."""
-        own, new = self.change.job_id, self.change.doubt_ids or ()
-        if not new and row.doubt_ids == "[]":
-            return {}
-        try:
-            known = load_texts(row.doubt_ids)
-        except DecodeError as error:
-            raise JournalCorruptedError(
-                f"Entry {display_name(*self.name)} can't be read: {error}."
-            ) from error
-        # Nothing else names what may be a paid job, so that no later answer replaces them.
-        return {"doubt_ids": dump_texts(tuple(one for one in dict.fromkeys((*known, *new)) if one != own))}
 
 
 def _extra_costs(table: EntryTable, row: EntryRow, jobs: tuple[Job, ...], columns: Values) -> Values:

@@ -256,6 +256,9 @@ async def test_a_change_of_an_entry_with_an_unknown_state_is_refused(path: Path)
         rewrite(path, "UPDATE entry SET state = 'in_doubt'")
         with pytest.raises(JournalCorruptedError):
             await journal.resolve("talk", not_made=True)
+        rewrite(path, "UPDATE entry SET state = 'failed', token = 'first'")
+        with pytest.raises(JournalCorruptedError):
+            await journal.keep_named_job("first", "a" * 24)
 
 
 # Migrations.
