@@ -35,6 +35,7 @@ from akool_async._journal import EntryUpdate
 from akool_async.cli import app
 from akool_async.cli import run as run_module
 from akool_async.cli.catalog import CatalogError, read_catalog
+from akool_async.cli.next_commands import COMMAND_LINE, CommandLine
 from akool_async.cli.options import ConnectionOptions
 from akool_async.cli.run import CatalogRun
 from akool_async.sandbox import Sandbox, SandboxServer
@@ -69,6 +70,12 @@ def no_login(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+
+
+@pytest.fixture(autouse=True)
+def no_command_before() -> None:
+    """A test begins as a process does: commands that are shown repeat no options of an earlier one."""
+    COMMAND_LINE.set(CommandLine())
 
 
 @pytest.fixture(autouse=True)
