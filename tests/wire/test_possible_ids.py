@@ -178,7 +178,7 @@ def test_a_header_names_a_job_beside_that_of_the_body() -> None:
 
 
 def test_a_long_name_over_many_values_is_read_in_a_moment() -> None:
-    # The time of each value was that of its name, which took an hour here.
+    # Read anew for each value, such a name would take longer than this test may.
     whole = {"code": 1005, "b_" * 200_000: ["x"] * 200_000, "id" * 200_000: [str(10**9)] * 200_000}
 
     assert not holds_id({**whole, "data": {"user_id": HI}}, {})
