@@ -150,15 +150,8 @@ class WebhookCoordinator:
         """Record what earlier runs learned about their doubts: ids, and callbacks that arrived since."""
         source, breaker, found = self._webhook.source, self._state.breaker, False
         with self._state.stop_on_journal_error():
-            for post in self._journal.earlier_posts() if source else ():
-                for callback in source.callbacks_for(post.token) if source else ():
-                    entry = self._entry_to_keep(callback, self._journal.find_token(post.token))
-                    if entry is not None:
-                        await self._keep(entry, callback)
-            async for entry in self._journal.entries(states=WITHOUT_RESULT if source else ()):
-                for callback in source.callbacks_for(entry.token) if source and entry.token else ():
-                    if self._entry_to_keep(callback, entry) is not None:
-                        await self._keep(entry, callback)
+            if source is not None:
+                await self._keep_late(source)
             async for entry in self._journal.entries(states=(State.IN_DOUBT,)):
                 found = True
                 self._doubt_ids.update(entry.doubt_ids)
@@ -166,6 +159,16 @@ class WebhookCoordinator:
                     self._doubts.add_from_callback(entry, callback.job_id)
             if found:  # a run that is started again in an outage must not pay for a few doubts each time
                 breaker.begin_after(self._journal.count_last_doubts(breaker.limit))
+
+    async def _keep_late(self, source: CallbackSource) -> None:
+        """Keep jobs that callbacks have named for POSTs that are over."""
+        tokens = {post.token for post in self._journal.earlier_posts()}
+        tokens |= {entry.token async for entry in self._journal.entries(states=WITHOUT_RESULT) if entry.token}
+        for token in tokens:
+            for callback in source.callbacks_for(token):
+                entry = self._entry_to_keep(callback, self._journal.find_token(token))
+                if entry is not None:
+                    await self._keep(entry, callback)
 
     def on_callback(self, callback: Callback) -> None:
         """Record a callback: it may name the job of a doubt, and makes the client ask sooner."""

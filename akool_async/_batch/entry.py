@@ -106,16 +106,7 @@ class BatchEntry:
     def submitted(self, job: Job, sent_at: datetime | None, token: str) -> BatchEntry:
         """Take over the job that the POST made."""
         # Without what nobody asks a job in flight for: it would be most of what it holds in memory.
-        self.job = Job(
-            id=job.id,
-            target=job.target,
-            source_language=job.source_language,
-            status=job.status,
-            created_at=job.created_at,
-            seconds_locked=job.seconds_locked,
-            credits_locked=job.credits_locked,
-            raw=EMPTY,
-        )
+        self.job = attrs.evolve(job, raw=EMPTY, video_id="", task_id="")
         self.submitted_at, self.token = sent_at, token
         return self
 

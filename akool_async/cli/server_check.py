@@ -94,11 +94,8 @@ def _language_issues(item: CatalogItem, languages: Mapping[str, Language]) -> It
 
 def _place(item: CatalogItem, option: str, flag: str) -> SourceLocation:
     """Return where a row has an option: the command line sets what no column of a table does."""
-    return (
-        item.where(option)
-        if option in item.layout.options or not item.layout.letters
-        else SourceLocation(flag)
-    )
+    is_column = option in item.layout.options or not item.layout.letters
+    return item.where(option) if is_column else SourceLocation(flag)
 
 
 _COUNTRIES: Final[Mapping[str, str]] = {

@@ -129,7 +129,9 @@ def learn_vendor_time(monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None
     monkeypatch.setattr(ClientSession, "knows_server_time", True)
 
 
-@pytest.mark.parametrize("why", ["forgotten", "gone", "unreachable", "expired"])
+@pytest.mark.parametrize(
+    "why", ["forgotten", "gone", "unreachable", "expired", "expired by when it was sent"]
+)
 async def test_what_can_not_be_had_any_more_is_never_called_saved(
     fast_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
@@ -146,6 +148,9 @@ async def test_what_can_not_be_had_any_more_is_never_called_saved(
             home.sandbox.faults.add(faults[why])
             again = await saved_once(home, tmp_path)
         else:
+            if why != "expired":  # as journals of earlier versions have it
+                with closing(sqlite3.connect(tmp_path / "j.sqlite3")) as database, database:
+                    database.execute("UPDATE entry SET created_at = NULL")
             learn_vendor_time(monkeypatch, timedelta(days=9))
             again = await saved_once(home, tmp_path, clock=SkewedClock(days=9))
             assert len(home.sandbox.audit.served) == asked
@@ -153,7 +158,7 @@ async def test_what_can_not_be_had_any_more_is_never_called_saved(
     assert isinstance(again, Completed)
     assert again.saved is None
     assert "deleted or moved" in again.reason
-    assert ("expired" in again.reason) == (why == "expired")
+    assert ("expired" in again.reason) == why.startswith("expired")
 
 
 @pytest.mark.parametrize("then", [-10, 0])

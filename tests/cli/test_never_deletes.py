@@ -266,12 +266,9 @@ def test_the_demo_says_so_where_it_can_not_write(akool: Command) -> None:
     assert "/proc/demo can't be made or written" in told.err
 
 
-def test_a_demo_that_can_not_go_on_begins_anew_in_a_folder_of_its_own(
-    akool: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    marked(folder)
-    jobs_of_the_demo(folder, State.SUBMITTED)
-    before = content(folder)
+@pytest.fixture
+def ran_in(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders in which a demo would have run."""
     ran_in = []
 
     async def translate(_videos: list[str], out: Path, **_: object) -> list[object]:
@@ -279,6 +276,15 @@ def test_a_demo_that_can_not_go_on_begins_anew_in_a_folder_of_its_own(
         return []
 
     monkeypatch.setattr("akool_async.cli.demo._translate_all", translate)
+    return ran_in
+
+
+def test_a_demo_that_can_not_go_on_begins_anew_in_a_folder_of_its_own(
+    akool: Command, folder: Path, ran_in: list[Path]
+) -> None:
+    marked(folder)
+    jobs_of_the_demo(folder, State.SUBMITTED)
+    before = content(folder)
 
     akool("demo", "--out", folder)
     jobs_of_the_demo(folder / "run-2", State.SUBMITTED)
@@ -292,7 +298,7 @@ def test_a_demo_that_can_not_go_on_begins_anew_in_a_folder_of_its_own(
 @pytest.mark.parametrize("make", UNUSABLE)
 @pytest.mark.parametrize("below", ["", pytest.param("run-2", marks=pytest.mark.thorough)])
 def test_a_demo_whose_journal_can_not_be_used_begins_anew_in_a_folder_of_its_own(
-    make: Callable[[Path], None], below: str, akool: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[Path], None], below: str, akool: Command, folder: Path, ran_in: list[Path]
 ) -> None:
     place = folder / below
     place.mkdir(exist_ok=True)
@@ -300,13 +306,6 @@ def test_a_demo_whose_journal_can_not_be_used_begins_anew_in_a_folder_of_its_own
     marked(folder)
     marked(place)
     before = content(folder)
-    ran_in = []
-
-    async def translate(_videos: list[str], out: Path, **_: object) -> list[object]:
-        ran_in.append(out)
-        return []
-
-    monkeypatch.setattr("akool_async.cli.demo._translate_all", translate)
 
     akool("demo", "--out", folder)
 

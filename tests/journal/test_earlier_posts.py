@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from akool_async._journal import Entry, Journal, open_journal, schema
+from akool_async._journal import BatchJournal, Entry, Journal, open_journal, schema
 from akool_async._journal.doubts import KeepNamedJob
 from akool_async._journal.operations import RecordIntent
 from akool_async._journal.table import JobTakenError
@@ -29,6 +29,14 @@ def read(journal: Journal) -> Entry:
     entry = journal.get("talk", "ja")
     assert entry is not None
     return entry
+
+
+async def send_in_doubt(journal: BatchJournal, clock: StillClock) -> Entry:
+    """Send it, and leave it in doubt for an hour; return it as it is then."""
+    await journal.intend(video(), token="first")
+    await journal.record(step(State.IN_DOUBT))
+    clock.move(hours=1)
+    return read(journal)
 
 
 async def pay_again(journal: Journal, clock: StillClock, *after: State) -> None:
@@ -103,10 +111,7 @@ async def test_what_was_called_not_made_is_in_doubt_again_once_its_job_is_named(
     opened: Opened, clock: StillClock
 ) -> None:
     async with opened() as journal:
-        await journal.intend(video(), token="first")
-        await journal.record(step(State.IN_DOUBT))
-        before = read(journal)
-        clock.move(hours=1)
+        before = await send_in_doubt(journal, clock)
         await journal.resolve("talk", "ja", not_made=True)
         await journal.keep_named_job("first", LATE)
         entry = read(journal)
@@ -223,10 +228,7 @@ async def test_a_doubt_that_paying_again_did_not_end_is_no_earlier_one(
     opened: Opened, clock: StillClock
 ) -> None:
     async with opened() as journal:
-        await journal.intend(video(), token="first")
-        await journal.record(step(State.IN_DOUBT))
-        before = read(journal)
-        clock.move(hours=1)
+        before = await send_in_doubt(journal, clock)
         await journal.intend(video(), token="second")
         change = step(State.IN_DOUBT, token="first", submitted_at=before.submitted_at)
         await journal.record(change)

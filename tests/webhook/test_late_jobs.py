@@ -199,13 +199,7 @@ async def test_nothing_is_sent_while_a_late_job_is_being_written() -> None:
 async def test_a_job_that_is_named_while_its_entry_is_to_be_paid_again_forbids_that() -> None:
     clock = still_clock()
     async with house(clock=clock) as home:
-        await _in_doubt(home, video(1))
-        (token,), (job,) = await _tokens(home), home.sandbox.audit.jobs
-        home.sandbox.faults.add(Fault(on="webhook", kind="lose"))
-        home.sandbox.faults.add(Fault(**LOST))
-        await home.run(video(1), on_in_doubt="resubmit", callbacks=Teller(), webhook_grace=0.0)
-        home.sandbox.faults.clear()
-        teller = Teller()
+        late, teller = await pay_again(home, lost=True), Teller()
         async with open_batch(
             home.client,
             [video(2), video(1)],
@@ -216,7 +210,7 @@ async def test_a_job_that_is_named_while_its_entry_is_to_be_paid_again_forbids_t
             webhook_grace=0.0,
         ) as batch:
             await until(lambda: batch._state._doubted)
-            teller.listeners[0].on_callback(Callback(job_id=job.id, token=token))
+            teller.listeners[0].on_callback(late)
             async with turning(clock):
                 outcomes = [outcome async for outcome in batch]
 
